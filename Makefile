@@ -1,0 +1,101 @@
+# `make help` lists the verbs. Everything is installed below this folder; nothing but Python >= 3.11 and make is expected.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PYTEST := $(BIN)/pytest --quiet
+WORKERS ?= 2
+
+.PHONY: help
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("mlmesh needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(PIP) --upgrade pip
+
+.venv/.demo: .venv/bin/python pyproject.toml
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+.venv/.dev: .venv/bin/python pyproject.toml
+	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/.demo
+
+.PHONY: venv
+venv: .venv/.dev ## Install everything for development into .venv
+
+.PHONY: demo
+demo: .venv/.demo ## Train, register and serve a model of real flights, call it over REST and gRPC, and leave nothing running
+	$(BIN)/mlmesh demo
+
+.PHONY: up
+up: .venv/.demo ## Start the whole mesh and keep it running until Ctrl-C
+	$(BIN)/mlmesh up
+
+.PHONY: test
+test: .venv/.dev ## Every test that needs only what pip brings
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/unit tests/contract tests/integration tests/e2e tests/chaos
+
+.PHONY: test-fast
+test-fast: .venv/.dev ## Unit and contract tests
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/unit tests/contract
+
+.PHONY: test-system
+test-system: .venv/.dev ## Tests that need a server from the system's packages (MariaDB)
+	$(PYTEST) -m system_package tests/integration
+
+.venv-engines/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
+	.venv-engines/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[torch]' pytest hypothesis
+	.venv-engines/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[tensorflow]'
+	@touch $@
+
+.PHONY: test-engines
+test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a venv of their own
+	.venv-engines/bin/pytest --quiet tests/engines
+
+.PHONY: test-compat
+test-compat: .venv/.dev ## Tests with clients of other languages and makers
+	$(PYTEST) tests/compat
+
+.PHONY: test-bazel
+test-bazel: ## The Bazel build of contracts, servers and tests, offline
+	bazel/test
+
+.PHONY: generate
+generate: .venv/.dev ## Make gen/ anew from proto/
+	$(BIN)/python -m tools.contracts.generate
+
+.PHONY: contracts
+contracts: .venv/.dev ## Lint the contracts, look for breaking changes, and check that gen/ is what proto/ makes
+	$(BIN)/python -m tools.contracts.lint
+	$(BIN)/python -m tools.contracts.generate --check
+
+.PHONY: lint
+lint: .venv/.dev ## Style and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: .venv/.dev ## Put the style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: .venv/.dev ## Check the types
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: .venv/.dev ## Benchmarks beside the peers (installs those into a venv of their own)
+	$(BIN)/python -m benchmarks.registry
+
+.PHONY: clean
+clean: ## Remove what the verbs made
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
