@@ -164,13 +164,15 @@ class User(_message.Message):
         last_login_time: _timestamp_pb2.Timestamp | None = ...,
         lock_expire_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
-        password: _builtins.str = ...,
+        password: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_login_time", b"last_login_time", "lock_expire_time", b"lock_expire_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_password", b"_password", "create_time", b"create_time", "last_login_time", b"last_login_time", "lock_expire_time", b"lock_expire_time", "password", b"password", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "email", b"email", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "last_login_time", b"last_login_time", "lock_expire_time", b"lock_expire_time", "password", b"password", "state", b"state", "update_time", b"update_time", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_password", b"_password", "create_time", b"create_time", "display_name", b"display_name", "email", b"email", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "last_login_time", b"last_login_time", "lock_expire_time", b"lock_expire_time", "password", b"password", "state", b"state", "update_time", b"update_time", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__password: _TypeAlias = _typing.Literal["password"]  # noqa: Y015
+    _WhichOneofArgType__password: _TypeAlias = _typing.Literal["_password", b"_password"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__password) -> _WhichOneofReturnType__password | None: ...
 
 Global___User: _TypeAlias = User  # noqa: Y015
 
