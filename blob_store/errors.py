@@ -20,14 +20,14 @@ class BlobStoreError(Exception):
     """Every error of this package."""
 
 
-class InvalidDigest(BlobStoreError, ValueError):  # noqa: N818 - names a state of the input, as BlobNotFound does
+class InvalidDigest(BlobStoreError, ValueError):
     """The text is not ``sha256:`` followed by 64 lower-case hexadecimal digits."""
 
     def __init__(self, text: object) -> None:
         super().__init__(f"{str(text)[:100]!r} is not a digest; a digest is 'sha256:' and 64 digits of 0-9a-f")
 
 
-class BlobNotFound(BlobStoreError):  # noqa: N818
+class BlobNotFound(BlobStoreError):
     """No blob has this digest.
 
     Args:
@@ -39,7 +39,7 @@ class BlobNotFound(BlobStoreError):  # noqa: N818
         self.digest = digest
 
 
-class DigestMismatch(BlobStoreError):  # noqa: N818
+class DigestMismatch(BlobStoreError):
     """The content is not what its digest says: the sender was wrong, or what is stored has rotted.
 
     Args:
@@ -53,7 +53,7 @@ class DigestMismatch(BlobStoreError):  # noqa: N818
         self.actual = actual
 
 
-class BlobTooLarge(BlobStoreError):  # noqa: N818
+class BlobTooLarge(BlobStoreError):
     """The content is larger than the limit, or than the sender had said.
 
     Args:
@@ -65,7 +65,7 @@ class BlobTooLarge(BlobStoreError):  # noqa: N818
         self.limit_bytes = limit_bytes
 
 
-class StorageFull(BlobStoreError):  # noqa: N818
+class StorageFull(BlobStoreError):
     """There is no space left where blobs are stored. What was being written has been taken away again.
 
     Args:
@@ -80,7 +80,7 @@ class StorageFull(BlobStoreError):  # noqa: N818
         self.free_bytes = free_bytes
 
 
-class StoreUnavailable(BlobStoreError):  # noqa: N818
+class StoreUnavailable(BlobStoreError):
     """The store does not answer, or refuses its credentials.
 
     Args:
@@ -91,7 +91,7 @@ class StoreUnavailable(BlobStoreError):  # noqa: N818
         super().__init__(f"the blob store is not available: {what}")
 
 
-class UploadNotFound(BlobStoreError):  # noqa: N818
+class UploadNotFound(BlobStoreError):
     """The upload was never begun, was given up, or expired.
 
     Args:
@@ -102,7 +102,7 @@ class UploadNotFound(BlobStoreError):  # noqa: N818
         super().__init__(f"there is no upload {str(upload_id)[:100]!r}; begin it again")
 
 
-class OffsetMismatch(BlobStoreError):  # noqa: N818
+class OffsetMismatch(BlobStoreError):
     """The bytes do not continue where the upload stands; go on at `current_offset`.
 
     Args:
@@ -116,7 +116,7 @@ class OffsetMismatch(BlobStoreError):  # noqa: N818
         self.current_offset = current_offset
 
 
-class UploadIncomplete(BlobStoreError):  # noqa: N818
+class UploadIncomplete(BlobStoreError):
     """The upload cannot be completed: bytes are missing.
 
     Args:

@@ -48,9 +48,7 @@ class LocalBlobStore:
     def __repr__(self) -> str:
         return f"LocalBlobStore({str(self._root)!r})"
 
-    def put(
-        self, source: Iterable[bytes] | BinaryIO, expected_digest: str | None = None, *, max_size_bytes: int | None = None
-    ) -> Blob:
+    def put(self, source: Iterable[bytes] | BinaryIO, expected_digest: str | None = None, *, max_size_bytes: int | None = None) -> Blob:
         """Store what comes out of `source`; see `BlobStore.put`."""
         if expected_digest is not None:
             hex_of(expected_digest)

@@ -162,9 +162,7 @@ class BlobStore(Protocol):
     All raise `InvalidDigest`, `StorageFull` (those that write) and `StoreUnavailable` beside what each states.
     """
 
-    def put(
-        self, source: Iterable[bytes] | BinaryIO, expected_digest: str | None = None, *, max_size_bytes: int | None = None
-    ) -> Blob:
+    def put(self, source: Iterable[bytes] | BinaryIO, expected_digest: str | None = None, *, max_size_bytes: int | None = None) -> Blob:
         """Store what comes out of `source`.
 
         Args:

@@ -1,0 +1,239 @@
+"""Resumable uploads in a bucket.
+
+An upload is an object ``begun`` (what was announced) and pieces, each under the offset where it begins. A piece is made only where
+there is none at that offset, and only at the end of the pieces before, so that the pieces of two writers can neither overlap nor replace
+each other: one of them goes on, the other learns where the upload stands. Completing joins the pieces inside of S3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby, pairwise
+
+from minio import Minio
+from minio.commonconfig import ComposeSource
+from minio.deleteobjects import DeleteObject
+from minio.error import S3Error
+
+from blob_store.digest import CHUNK_BYTES, BesideHasher, digest_of, hex_of
+from blob_store.errors import (
+    BlobNotFound,
+    BlobTooLarge,
+    DigestMismatch,
+    OffsetMismatch,
+    StoreUnavailable,
+    UploadIncomplete,
+    UploadNotFound,
+)
+from blob_store.s3_errors import typed_s3_errors
+from blob_store.s3_multipart import MIN_PART_BYTES, in_parts, put_if_absent
+from blob_store.store import Blob, Upload, UploadId, chunks_of
+from blob_store.upload_hashes import UploadHashes
+
+__all__ = ["S3Uploads"]
+
+_MOST_PIECES = 9_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    key: str
+    offset: int
+    size_bytes: int
+
+
+class S3Uploads:
+    """The uploads of one `S3BlobStore`.
+
+    Args:
+        client: Of the S3.
+        bucket: Where they are.
+        prefix: Put before their keys; ends with ``/``.
+        part_bytes: Size of a piece, where more is sent at once.
+    """
+
+    def __init__(self, client: Minio, bucket: str, prefix: str, part_bytes: int) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+        self._part_bytes = part_bytes
+        self._hashes = UploadHashes()
+
+    def begin(self, digest: str, size_bytes: int) -> str:
+        """Announce an upload and return its id."""
+        hex_of(digest)
+        if size_bytes < 0:
+            raise ValueError(f"an upload has 0 bytes or more, not {size_bytes}")
+        upload_id = str(UploadId.new(digest))
+        put_if_absent(self._client, self._bucket, self._folder(upload_id) + "begun", json.dumps({"size_bytes": size_bytes}).encode())
+        return upload_id
+
+    def get(self, upload_id: str) -> Upload:
+        """Return where an upload stands."""
+        upload, _ = self._look_up(upload_id)
+        return upload
+
+    def append(self, upload_id: str, offset: int, chunks: Iterable[bytes]) -> int:
+        """Go on with an upload and return where it stands then."""
+        upload, _ = self._look_up(upload_id)
+        if offset != upload.offset:
+            raise OffsetMismatch(offset, upload.offset)
+        running = self._hashes.take(upload_id, offset)
+        written = offset
+        part_bytes = max(self._part_bytes, -(-upload.size_bytes // _MOST_PIECES))
+        source = _Interruptible(chunks_of(chunks))
+        with BesideHasher(running) as hasher:
+            try:
+                for piece in in_parts(source, part_bytes):
+                    if written + len(piece) > upload.size_bytes:
+                        raise BlobTooLarge(upload.size_bytes)
+                    if not put_if_absent(self._client, self._bucket, f"{self._folder(upload_id)}pieces/{written:020d}", piece):
+                        raise OffsetMismatch(written, self.get(upload_id).offset)
+                    written += len(piece)
+                    if running is not None:
+                        hasher.update(piece)
+            finally:
+                if running is not None:
+                    self._hashes.keep(upload_id, written, hasher.finish())
+        if source.interruption is not None:
+            raise source.interruption
+        return written
+
+    def complete(
+        self,
+        upload_id: str,
+        stat: Callable[[str], Blob],
+        renew: Callable[[str], bool],
+        send: Callable[[Iterable[bytes], str], Blob],
+    ) -> Blob:
+        """Check an upload, make it a blob, and forget the upload.
+
+        Args:
+            upload_id: Which.
+            stat: Looks a blob up.
+            renew: Renews the time of a blob; tells whether there is one.
+            send: Stores chunks after checking them against a digest.
+        """
+        try:
+            upload, pieces = self._look_up(upload_id)
+        except UploadNotFound:
+            try:
+                return stat(UploadId.parse(upload_id).digest)
+            except BlobNotFound:
+                raise UploadNotFound(upload_id) from None
+        if upload.offset != upload.size_bytes:
+            raise UploadIncomplete(upload.size_bytes, upload.offset)
+        running = self._hashes.take(upload_id, upload.offset)
+        try:
+            if running is not None and (actual := digest_of(running.hexdigest())) != upload.digest:
+                raise DigestMismatch(upload.digest, actual)
+            can_be_joined = bool(pieces) and all(piece.size_bytes >= MIN_PART_BYTES for piece in pieces[:-1])
+            if running is None or not can_be_joined:
+                blob = send(self._read(pieces), upload.digest)
+            elif renew(upload.digest):
+                blob = stat(upload.digest)
+            else:
+                blob = self._join(pieces, upload.digest, stat)
+        except DigestMismatch:
+            self.abort(upload_id)
+            raise
+        except StoreUnavailable:
+            # Another call of `complete` may have been faster, and have taken the pieces away.
+            if not self._is_begun(upload_id):
+                return stat(upload.digest)
+            raise
+        self.abort(upload_id)
+        return blob
+
+    def abort(self, upload_id: str) -> None:
+        """Take an upload away."""
+        self._remove(self._folder(upload_id))
+
+    def remove_stale(self, before: datetime) -> int:
+        """Take away uploads that nobody wrote to since then."""
+        with typed_s3_errors():
+            listed = self._client.list_objects(self._bucket, prefix=self._prefix, recursive=True)
+            newest = [
+                (folder, max((found.last_modified for found in objects if found.last_modified), default=before))
+                for folder, objects in groupby(listed, lambda found: str(found.object_name)[len(self._prefix) :].partition("/")[0])
+            ]
+        stale = [folder for folder, touched in newest if touched < before]
+        for folder in stale:
+            self._remove(f"{self._prefix}{folder}/")
+        return len(stale)
+
+    def _folder(self, upload_id: str) -> str:
+        return f"{self._prefix}{UploadId.parse(upload_id)}/"
+
+    def _is_begun(self, upload_id: str) -> bool:
+        try:
+            self._look_up(upload_id)
+        except UploadNotFound:
+            return False
+        return True
+
+    def _look_up(self, upload_id: str) -> tuple[Upload, list[_Piece]]:
+        folder = self._folder(upload_id)
+        with typed_s3_errors():
+            try:
+                response = self._client.get_object(self._bucket, folder + "begun")
+            except S3Error as error:
+                if error.code == "NoSuchKey":
+                    raise UploadNotFound(upload_id) from None
+                raise
+            try:
+                begun = json.loads(response.read())
+            finally:
+                response.close()
+                response.release_conn()
+            listed = self._client.list_objects(self._bucket, prefix=f"{folder}pieces/", recursive=True)
+            pieces = [_Piece(str(found.object_name), int(str(found.object_name)[-20:]), found.size or 0) for found in listed]
+        offset = pieces[-1].offset + pieces[-1].size_bytes if pieces else 0
+        if (pieces and pieces[0].offset != 0) or any(a.offset + a.size_bytes != b.offset for a, b in pairwise(pieces)):
+            raise StoreUnavailable("pieces of an upload are missing; begin it again")
+        return Upload(upload_id, UploadId.parse(upload_id).digest, begun["size_bytes"], offset), pieces
+
+    def _read(self, pieces: Iterable[_Piece]) -> Iterator[bytes]:
+        for piece in pieces:
+            with typed_s3_errors():
+                response = self._client.get_object(self._bucket, piece.key)
+                try:
+                    yield from response.stream(CHUNK_BYTES)
+                finally:
+                    response.close()
+                    response.release_conn()
+
+    def _join(self, pieces: Iterable[_Piece], digest: str, stat: Callable[[str], Blob]) -> Blob:
+        digits = hex_of(digest)
+        key = f"{self._prefix.removesuffix('uploads/')}objects/{digits[:2]}/{digits[2:]}"
+        with typed_s3_errors():
+            self._client.compose_object(self._bucket, key, [ComposeSource(self._bucket, piece.key) for piece in pieces])
+        return stat(digest)
+
+    def _remove(self, prefix: str) -> None:
+        with typed_s3_errors():
+            # First of all the upload is gone; pieces that are left when this dies here are found by `remove_stale`.
+            self._client.remove_object(self._bucket, f"{prefix}begun")
+            keys = [str(found.object_name) for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True)]
+            for error in self._client.remove_objects(self._bucket, [DeleteObject(key) for key in keys]):
+                raise StoreUnavailable(f"S3 answers {error.code}")
+
+
+class _Interruptible(Iterator[bytes]):
+    """Chunks that end where their source fails, so that what came before is stored; the failure is kept for later."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self.interruption: BaseException | None = None
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.interruption = error
+            raise StopIteration from None
