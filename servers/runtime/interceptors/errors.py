@@ -1,0 +1,39 @@
+"""Turns exceptions into rich statuses, for all four kinds of RPC."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from google.rpc import code_pb2, status_pb2
+from grpc_status import rpc_status
+
+from servers.runtime.calls import Behaviour, Call, Method, guarded
+from servers.runtime.statuses import is_internal, status_of
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class ErrorInterceptor:
+    """Ends a failed call with the status of its exception; logs those that nobody foresaw."""
+
+    def wrap(self, method: Method, inner: Behaviour) -> Behaviour:
+        """Gives a behaviour that raises nothing but gRPC's own abort."""
+        return guarded(method, inner, _statuses)
+
+
+@contextmanager
+def _statuses(call: Call) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not call.context.is_active():
+            # The caller left or ran out of time: whatever broke by that is nobody's bug, and nobody reads the status.
+            call.status = status_pb2.Status(code=code_pb2.CANCELLED)
+            call.context.abort(grpc.StatusCode.CANCELLED, "The caller left.")
+        call.status = status_of(error, call.request_id)
+        if is_internal(call.status):
+            _LOGGER.exception("%s failed", call.method.path, extra={"request_id": call.request_id})
+        call.context.abort_with_status(rpc_status.to_status(call.status))

@@ -1,0 +1,90 @@
+"""Finds the projects a request touches, so that a permission is checked in each of them.
+
+A request names its project in `project`, or in a resource it carries (`model.project`, `binding.project`). Where both exist, both count:
+otherwise a caller could be checked in one project and write into another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from servers.runtime.calls import DEFAULT_PROJECT
+
+_FIELD = "project"
+_MAX_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class _Nested:
+    """A message field below which a project may be named."""
+
+    field: str
+    is_repeated: bool
+    inner: _Shape
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Where a message type names projects."""
+
+    has_project: bool
+    nested: tuple[_Nested, ...]
+
+
+def projects_reader(request_class: type[Message] | None) -> Callable[[Any], Sequence[str]]:
+    """Compiles what to read from requests of a class.
+
+    Args:
+        request_class: Class of the requests; None where the contract is not ours.
+
+    Returns:
+        A function from a request to its projects, one or more, the request's own first. An empty project inherits from the message
+        around it, and in the end is `default`.
+    """
+    shape = None if request_class is None else _shape(request_class.DESCRIPTOR, depth=0)
+    if shape is None:
+        return lambda _request: (DEFAULT_PROJECT,)
+    if not shape.nested:
+        return lambda request: (request.project or DEFAULT_PROJECT,)
+
+    def read(request: Any) -> Sequence[str]:
+        own = (request.project or DEFAULT_PROJECT,) if shape.has_project else ()
+        inherited = own[0] if own else DEFAULT_PROJECT
+        below = (project for nested in shape.nested for project in _below(request, nested, inherited))
+        return tuple(dict.fromkeys((*own, *below))) or (DEFAULT_PROJECT,)
+
+    return read
+
+
+def _shape(descriptor: Any, depth: int) -> _Shape | None:
+    own = descriptor.fields_by_name.get(_FIELD)
+    has_project = own is not None and own.type == FieldDescriptor.TYPE_STRING and not own.is_repeated
+    nested = []
+    if depth < _MAX_DEPTH:
+        for field in descriptor.fields:
+            kind = field.message_type
+            if kind is None or kind.GetOptions().map_entry or kind.full_name.startswith("google."):
+                continue
+            inner = _shape(kind, depth + 1)
+            if inner is not None:
+                nested.append(_Nested(field.name, field.is_repeated, inner))
+    return _Shape(has_project, tuple(nested)) if has_project or nested else None
+
+
+def _below(message: Any, nested: _Nested, inherited: str) -> Iterator[str]:
+    if nested.is_repeated:
+        items = getattr(message, nested.field)
+    else:
+        items = (getattr(message, nested.field),) if message.HasField(nested.field) else ()
+    for item in items:
+        project = inherited
+        if nested.inner.has_project:
+            project = item.project or inherited
+            yield project
+        for deeper in nested.inner.nested:
+            yield from _below(item, deeper, project)

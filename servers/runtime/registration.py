@@ -1,0 +1,161 @@
+"""Puts servicers on a gRPC server, each method inside its interceptors.
+
+Handlers are wrapped once, here, rather than intercepted on each call: gRPC runs `ServerInterceptor`s on its one polling thread, and it
+would decode requests outside of them (ADR 0007).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from mlops.common.v1.options_pb2 import (
+    ACCESS_PERMISSION,
+    ACCESS_PUBLIC,
+    ACCESS_UNSPECIFIED,
+    IDEMPOTENCY_NOT_IDEMPOTENT,
+    RATE_CLASS_READ,
+    MethodPolicy,
+    policy,
+)
+
+from servers.runtime.calls import Behaviour, Call, Interceptor, Method, enter_call
+from servers.runtime.interceptors.codec import Codec
+
+PUBLIC = MethodPolicy(access=ACCESS_PUBLIC, idempotency=IDEMPOTENCY_NOT_IDEMPOTENT, rate_class=RATE_CLASS_READ)
+"""Policy for a contract that is not ours and checks its callers in another way, for example Envoy's ext_authz."""
+
+
+class ContractError(Exception):
+    """A contract lacks what the runtime needs to serve it; the server does not start."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One servicer to serve.
+
+    Args:
+        add: The generated `add_<Service>Servicer_to_server`.
+        servicer: The implementation.
+        policy: Policy of every method, for contracts that are not ours; ours carry a policy a method, and it must be None.
+    """
+
+    add: Callable[[Any, Any], None]
+    servicer: Any
+    policy: MethodPolicy | None = None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The interceptors of a server.
+
+    Args:
+        outer: Those that see bytes, outermost first: telemetry, errors, authentication.
+        inner: Those that see messages, outermost first: authorization, validation, idempotency, audit.
+        stopping: Set when the server begins to stop; endless streams look at it.
+    """
+
+    outer: Sequence[Interceptor]
+    inner: Sequence[Interceptor]
+    stopping: threading.Event
+
+
+def register(server: grpc.Server, registrations: Iterable[Registration], pipeline: Pipeline) -> tuple[str, ...]:
+    """Adds servicers to a server.
+
+    Args:
+        server: A server that has not started.
+        registrations: What to add.
+        pipeline: What to put around each method.
+
+    Returns:
+        Full names of the services added.
+
+    Raises:
+        ContractError: A method has no policy, or one that contradicts itself.
+    """
+    services: list[str] = []
+    for registration in registrations:
+        recorder = _Recorder()
+        registration.add(registration.servicer, recorder)
+        for service, handlers in recorder.handlers.items():
+            wrapped = {
+                name: _wrapped(_method(service, name, handler, registration.policy), handler, pipeline)
+                for name, handler in handlers.items()
+            }
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+            server.add_registered_method_handlers(service, wrapped)
+            services.append(service)
+    return tuple(services)
+
+
+class _Recorder:
+    """Stands in for a server and keeps what generated code registers."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Mapping[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        """Ignored: the registered handlers below carry the same."""
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        """Keeps the handlers of a service."""
+        self.handlers[service_name] = method_handlers
+
+
+def _method(service: str, name: str, handler: grpc.RpcMethodHandler[Any, Any], given: MethodPolicy | None) -> Method:
+    path = f"/{service}/{name}"
+    if given is not None:
+        return Method(path, given, None, None, handler.request_streaming, handler.response_streaming)
+    try:
+        descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    except KeyError:
+        raise ContractError(f"{path}: no descriptor is loaded; a contract that is not ours needs Registration(policy=...)") from None
+    own = descriptor.GetOptions().Extensions[policy]
+    _check(path, own)
+    return Method(
+        path,
+        own,
+        _class_of(descriptor.input_type),
+        _class_of(descriptor.output_type),
+        handler.request_streaming,
+        handler.response_streaming,
+    )
+
+
+def _class_of(descriptor: Any) -> type[Message]:
+    return message_factory.GetMessageClass(descriptor)
+
+
+def _check(path: str, own: MethodPolicy) -> None:
+    if own.access == ACCESS_UNSPECIFIED:
+        raise ContractError(f"{path} has no option (mlops.common.v1.policy), so nobody could say who may call it")
+    if (own.access == ACCESS_PERMISSION) != bool(own.permission):
+        raise ContractError(f"{path}: a permission goes with ACCESS_PERMISSION, and only with it")
+
+
+def _wrapped(method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline: Pipeline) -> grpc.RpcMethodHandler[Any, Any]:
+    servicer: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    behaviour: Behaviour = lambda request, call: servicer(request, call.context)  # noqa: E731
+    codec = Codec(handler.request_deserializer, handler.response_serializer)
+    for interceptor in reversed((*pipeline.outer, codec, *pipeline.inner)):
+        behaviour = interceptor.wrap(method, behaviour)
+    stopping = pipeline.stopping
+
+    def serve(request: Any, context: grpc.ServicerContext) -> Any:
+        call = Call(method, context, stopping)
+        enter_call(call)
+        return behaviour(request, call)
+
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[(method.request_streaming, method.response_streaming)]
+    return make(serve)
