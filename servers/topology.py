@@ -1,0 +1,162 @@
+"""Which components share a process, and where each of them listens: the one table of the mesh.
+
+To move a component into a process of its own, give it a row in `mesh_processes`. Nothing else knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers.runtime.processes import GrpcProbe, HttpProbe, Process
+
+_MAX_SOCKET_PATH_BYTES = 100  # sun_path is 108 bytes on Linux and 104 on macOS, with a terminator
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of the platform.
+
+    Args:
+        name: Name, lower case.
+        service: Full name of its gRPC service.
+        module: Module that runs it alone, `python -m <module>`.
+    """
+
+    name: str
+    service: str
+    module: str
+
+
+COMPONENTS = (
+    Component("users", "mlops.users.v1.UserService", "servers.users"),
+    Component("registry", "mlops.registry.v1.ModelRegistryService", "servers.registry"),
+    Component("serving", "mlops.serving.v1.ModelServingService", "servers.serving"),
+    Component("system", "mlops.system.v1.SystemMonitorService", "servers.system"),
+)
+"""Every component that is a gRPC server."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a mesh keeps its files.
+
+    Args:
+        data_dir: Everything that lasts. Absolute.
+        run_dir: Unix sockets and what is made anew at each start. Absolute.
+    """
+
+    data_dir: Path
+    run_dir: Path
+
+    @classmethod
+    def of(cls, data_dir: Path) -> Place:
+        """Returns the place of a data directory: `<data_dir>/run`, or a short folder where that is too long for a socket's path."""
+        data_dir = data_dir.expanduser().resolve()
+        longest = max((component.name for component in COMPONENTS), key=len) + "-admin.sock"
+        if len(str(data_dir / "run" / longest).encode()) <= _MAX_SOCKET_PATH_BYTES:
+            return cls(data_dir, data_dir / "run")
+        name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+        return cls(data_dir, Path(tempfile.gettempdir()).resolve() / f"mlmesh-{name}")
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder with one log a process."""
+        return self.data_dir / "logs"
+
+    @property
+    def service_key_file(self) -> Path:
+        """API key of the mesh's service account, written by users on its first start."""
+        return self.data_dir / "secrets" / "mesh.key"
+
+    @property
+    def first_password_file(self) -> Path:
+        """Generated password of the admin, written by users on its first start, removed by whoever has shown it."""
+        return self.data_dir / "secrets" / "initial-admin-password"
+
+    def socket(self, name: str) -> Path:
+        """Returns the path of a Unix socket."""
+        return self.run_dir / f"{name}.sock"
+
+    def address(self, component: str) -> str:
+        """Returns the gRPC target of a component."""
+        return f"unix:{self.socket(component)}"
+
+
+def mesh_processes(place: Place) -> tuple[Process, ...]:
+    """Returns the processes of `mlmesh up`.
+
+    Servers wait for each other by themselves (a key that is not there yet is asked for again), so they start in parallel. Only
+    Envoy waits, for the control plane that writes its bootstrap.
+    """
+    return (
+        Process(
+            "control",
+            (sys.executable, "-P", "-m", "servers.control"),
+            components=("users", "registry", "system"),
+            probes=_ready(place, "users", "registry", "system"),
+        ),
+        Process(
+            "serving",
+            (sys.executable, "-P", "-m", "servers.serving"),
+            components=("serving",),
+            probes=_ready(place, "serving"),
+            needs=("control",),
+        ),
+        Process(
+            "gateway",
+            (sys.executable, "-P", "-m", "gateway"),
+            components=("gateway",),
+            probes=(GrpcProbe(place.socket("gateway")),),
+            needs=("control", "serving"),
+        ),
+        Process(
+            "envoy",
+            (
+                *(_program("envoy"), "--config-path", str(place.run_dir / "envoy.json")),
+                *("--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"),
+            ),
+            probes=(HttpProbe(place.socket("envoy-admin"), "/ready"),),
+            starts_after=("gateway",),
+            needs=("control", "serving", "gateway"),
+            drain_command=(sys.executable, "-P", "-m", "gateway.drain"),
+        ),
+    )
+
+
+def mesh_environment(place: Place, host: str, port: int) -> dict[str, str]:
+    """Returns the settings by which every process of the mesh finds the others.
+
+    Args:
+        place: Where the mesh keeps its files.
+        host: Address on which Envoy serves the public.
+        port: Port on which Envoy serves the public.
+    """
+    environment = {
+        "MLMESH_DATA_DIR": str(place.data_dir),
+        "MLMESH_RUN_DIR": str(place.run_dir),
+        "MLMESH_SERVICE_KEY_FILE": str(place.service_key_file),
+        "MLMESH_HOST": host,
+        "MLMESH_PORT": str(port),
+        "MLMESH_GATEWAY_LISTEN": place.address("gateway"),
+        "MLMESH_GATEWAY_ADDRESS": place.address("gateway"),
+    }
+    for component in COMPONENTS:
+        environment[f"MLMESH_{component.name.upper()}_LISTEN"] = place.address(component.name)
+        environment[f"MLMESH_{component.name.upper()}_ADDRESS"] = place.address(component.name)
+    return environment
+
+
+def _ready(place: Place, *components: str) -> tuple[GrpcProbe, ...]:
+    services = {component.name: component.service for component in COMPONENTS}
+    return tuple(GrpcProbe(place.socket(name), services[name]) for name in components)
+
+
+def _program(name: str) -> str:
+    """Path of a program that was installed beside the interpreter, or is on the path."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or name
