@@ -148,7 +148,7 @@ class LocalUploads:
         for entry in os.scandir(self._root):
             folder = Path(entry.path)
             try:
-                touched = max(folder.stat().st_mtime, *(found.stat().st_mtime for found in os.scandir(folder)))
+                touched = max([folder.stat().st_mtime, *(found.stat().st_mtime for found in os.scandir(folder))])
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if datetime.fromtimestamp(touched, UTC) < before:

@@ -98,6 +98,12 @@ class S3Uploads:
             finally:
                 if running is not None:
                     self._hashes.keep(upload_id, written, hasher.finish())
+        try:
+            self._size_announced(upload_id)
+        except UploadNotFound:
+            # It was completed or aborted by somebody else meanwhile: what was just sent belongs to nothing.
+            self._remove(self._folder(upload_id))
+            raise
         if source.interruption is not None:
             raise source.interruption
         return written
@@ -142,7 +148,9 @@ class S3Uploads:
             raise
         except StoreUnavailable:
             # Another call of `complete` may have been faster, and have taken the pieces away.
-            if not self._is_begun(upload_id):
+            try:
+                self._size_announced(upload_id)
+            except UploadNotFound:
                 return stat(upload.digest)
             raise
         self.abort(upload_id)
@@ -168,33 +176,29 @@ class S3Uploads:
     def _folder(self, upload_id: str) -> str:
         return f"{self._prefix}{UploadId.parse(upload_id)}/"
 
-    def _is_begun(self, upload_id: str) -> bool:
-        try:
-            self._look_up(upload_id)
-        except UploadNotFound:
-            return False
-        return True
-
-    def _look_up(self, upload_id: str) -> tuple[Upload, list[_Piece]]:
-        folder = self._folder(upload_id)
+    def _size_announced(self, upload_id: str) -> int:
         with typed_s3_errors():
             try:
-                response = self._client.get_object(self._bucket, folder + "begun")
+                response = self._client.get_object(self._bucket, self._folder(upload_id) + "begun")
             except S3Error as error:
                 if error.code == "NoSuchKey":
                     raise UploadNotFound(upload_id) from None
                 raise
             try:
-                begun = json.loads(response.read())
+                return int(json.loads(response.read())["size_bytes"])
             finally:
                 response.close()
                 response.release_conn()
-            listed = self._client.list_objects(self._bucket, prefix=f"{folder}pieces/", recursive=True)
+
+    def _look_up(self, upload_id: str) -> tuple[Upload, list[_Piece]]:
+        size_bytes = self._size_announced(upload_id)
+        with typed_s3_errors():
+            listed = self._client.list_objects(self._bucket, prefix=f"{self._folder(upload_id)}pieces/", recursive=True)
             pieces = [_Piece(str(found.object_name), int(str(found.object_name)[-20:]), found.size or 0) for found in listed]
         offset = pieces[-1].offset + pieces[-1].size_bytes if pieces else 0
         if (pieces and pieces[0].offset != 0) or any(a.offset + a.size_bytes != b.offset for a, b in pairwise(pieces)):
             raise StoreUnavailable("pieces of an upload are missing; begin it again")
-        return Upload(upload_id, UploadId.parse(upload_id).digest, begun["size_bytes"], offset), pieces
+        return Upload(upload_id, UploadId.parse(upload_id).digest, size_bytes, offset), pieces
 
     def _read(self, pieces: Iterable[_Piece]) -> Iterator[bytes]:
         for piece in pieces:
