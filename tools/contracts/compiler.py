@@ -49,15 +49,17 @@ def _well_known_dependencies() -> list[descriptor_pb2.FileDescriptorProto]:
     return found
 
 
-def compile_descriptors(*, with_comments: bool, proto_root: Path = layout.PROTO_ROOT) -> descriptor_pb2.FileDescriptorSet:
+def compile_image(*, with_comments: bool, proto_root: Path = layout.PROTO_ROOT) -> bytes:
     """Compiles all contracts and everything they import.
+
+    What is kept must be these bytes: the set, parsed and serialized again, differs in the order of options with the modules imported.
 
     Args:
         with_comments: Keep the source info. The gateway has no use for it; documents and lint do.
         proto_root: Folder that holds the contracts.
 
     Returns:
-        The files in dependency order, the error details included.
+        A serialized FileDescriptorSet, the files in dependency order, the error details included.
 
     Raises:
         CompileError: A contract does not compile.
@@ -67,7 +69,7 @@ def compile_descriptors(*, with_comments: bool, proto_root: Path = layout.PROTO_
         source_info = ["--include_source_info"] if with_comments else []
         roots = [*layout.contract_files(proto_root), *ERROR_DETAIL_FILES]
         _run_protoc([f"--descriptor_set_out={target}", "--include_imports", *source_info, *roots], proto_root)
-        return descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes())
+        return target.read_bytes()
 
 
 def _plugin(name: str) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from google.protobuf import descriptor_pb2
+
 from tools.contracts import compiler, layout
+from tools.contracts.openapi import document
+from tools.contracts.reading import Contracts
 
 _IGNORED = "__pycache__"
 
@@ -24,11 +29,15 @@ def generate(target: Path, proto_root: Path = layout.PROTO_ROOT) -> None:
     Raises:
         CompileError: A contract does not compile.
     """
-    lean = compiler.compile_descriptors(with_comments=False, proto_root=proto_root)
+    lean = compiler.compile_image(with_comments=False, proto_root=proto_root)
     descriptors = target / layout.DESCRIPTORS
     descriptors.parent.mkdir(parents=True, exist_ok=True)
-    descriptors.write_bytes(lean.SerializeToString(deterministic=True))
-    compiler.write_python_stubs(lean, target / layout.PYTHON, proto_root)
+    descriptors.write_bytes(lean)
+    compiler.write_python_stubs(descriptor_pb2.FileDescriptorSet.FromString(lean), target / layout.PYTHON, proto_root)
+    contracts = Contracts.of_image(compiler.compile_image(with_comments=True, proto_root=proto_root))
+    openapi = target / layout.OPENAPI
+    openapi.parent.mkdir(parents=True, exist_ok=True)
+    openapi.write_text(json.dumps(document.build(contracts), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def differences(fresh: Path, present: Path) -> list[str]:

@@ -11,8 +11,6 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from google.protobuf import descriptor_pb2
-
 from tools.contracts import compiler, layout
 
 
@@ -33,23 +31,23 @@ def buf(*arguments: str) -> list[str]:
     return found
 
 
-def style_findings(contracts: descriptor_pb2.FileDescriptorSet) -> list[str]:
-    """Returns what breaks the lint rules of buf.yaml. `contracts` must have source info, since the comments are checked too."""
+def style_findings(image: bytes) -> list[str]:
+    """Returns what breaks the lint rules of buf.yaml. `image` must have source info, since the comments are checked too."""
     with tempfile.TemporaryDirectory() as folder:
-        image = _write(contracts, Path(folder) / "contracts.binpb")
-        return buf("lint", image, "--config", str(layout.BUF_CONFIG))
+        path = _write(image, Path(folder) / "contracts.binpb")
+        return buf("lint", path, "--config", str(layout.BUF_CONFIG))
 
 
-def breaking_findings(contracts: descriptor_pb2.FileDescriptorSet, baseline: descriptor_pb2.FileDescriptorSet) -> list[str]:
+def breaking_findings(image: bytes, baseline: bytes) -> list[str]:
     """Returns what a client made from `baseline` would trip over."""
     with tempfile.TemporaryDirectory() as folder:
-        image = _write(contracts, Path(folder) / "contracts.binpb")
+        path = _write(image, Path(folder) / "contracts.binpb")
         against = _write(baseline, Path(folder) / "baseline.binpb")
-        return buf("breaking", image, "--against", against, "--config", str(layout.BUF_CONFIG))
+        return buf("breaking", path, "--against", against, "--config", str(layout.BUF_CONFIG))
 
 
-def _write(contracts: descriptor_pb2.FileDescriptorSet, target: Path) -> str:
-    target.write_bytes(contracts.SerializeToString(deterministic=True))
+def _write(image: bytes, target: Path) -> str:
+    target.write_bytes(image)
     return str(target)
 
 
@@ -60,12 +58,11 @@ def main() -> int:
         0 where there is none, else 1.
     """
     try:
-        contracts = compiler.compile_descriptors(with_comments=True)
+        image = compiler.compile_image(with_comments=True)
     except compiler.CompileError as refused:
         print(refused, file=sys.stderr)
         return 1
-    baseline = descriptor_pb2.FileDescriptorSet.FromString(layout.BASELINE.read_bytes())
-    found = style_findings(contracts) + breaking_findings(contracts, baseline)
+    found = style_findings(image) + breaking_findings(image, layout.BASELINE.read_bytes())
     for finding in found:
         print(f"proto/{finding}")
     return 1 if found else 0

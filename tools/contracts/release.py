@@ -17,11 +17,11 @@ def main() -> int:
         0, or 1 when a contract does not compile.
     """
     try:
-        contracts = compiler.compile_descriptors(with_comments=False)
+        image = compiler.compile_image(with_comments=False)
     except compiler.CompileError as refused:
         print(refused, file=sys.stderr)
         return 1
-    layout.BASELINE.write_bytes(contracts.SerializeToString(deterministic=True))
+    layout.BASELINE.write_bytes(image)
     return 0
 
 
