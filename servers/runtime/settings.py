@@ -28,7 +28,8 @@ class ServerSettings(BaseSettings):
     """Address to serve on: `host:port` (port 0 = any free one) or `unix:/absolute/path.sock` (at most 100 bytes of path)."""
 
     database_url: str = ""
-    """SQLAlchemy URL of the component's database. Empty = the SQLite file `<data_dir>/<component>.db`."""
+    """URL of the mesh's database; each component has its own schema, database or file in it. Empty = `sqlite:///<data_dir>/mesh.db`,
+    which becomes the file `mesh-<component>.db`."""
 
     blob_url: str = ""
     """Where blobs live: `file:///folder` or `s3://bucket/prefix?endpoint=…`. Empty = the folder `<data_dir>/blobs`."""
@@ -87,9 +88,6 @@ class ServerSettings(BaseSettings):
     dependency_interval_s: float = Field(default=5.0, gt=0)
     """Pause between two checks of what the server depends on, in seconds."""
 
-    audit_retention_s: float = Field(default=7 * 86400, ge=3600)
-    """How long an audit event waits for the users server before it is written to the log and dropped, in seconds."""
-
     otlp_endpoint: str = ""
     """OTLP gRPC collector for traces, for example `http://127.0.0.1:4317`. Empty = traces are not exported."""
 
@@ -108,11 +106,10 @@ class ServerSettings(BaseSettings):
         if not isinstance(values, dict):
             return values
         data_dir = Path(values.get("data_dir") or cls.model_fields["data_dir"].default).expanduser().resolve()
-        name = cls.component or "mlmesh"
         return {
             **values,
             "data_dir": data_dir,
-            "database_url": values.get("database_url") or cls.model_fields["database_url"].default or f"sqlite:///{data_dir / name}.db",
+            "database_url": values.get("database_url") or cls.model_fields["database_url"].default or f"sqlite:///{data_dir / 'mesh.db'}",
             "blob_url": values.get("blob_url") or cls.model_fields["blob_url"].default or (data_dir / "blobs").as_uri(),
         }
 

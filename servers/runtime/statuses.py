@@ -89,7 +89,13 @@ def _from_library(error: BaseException) -> DomainError | None:
 
 
 def _bad_field(field: str, reason: str) -> Callable[[BaseException], DomainError]:
-    return lambda error: InvalidArgument(str(error), field_violations=[(field, str(error))], reason=reason)
+    def convert(error: BaseException) -> DomainError:
+        allowed = ", ".join(getattr(error, "allowed", ()))
+        return InvalidArgument(
+            str(error), field_violations=[(field, str(error))], metadata={"allowed": allowed} if allowed else None, reason=reason
+        )
+
+    return convert
 
 
 _LIBRARY_ERRORS: Sequence[tuple[str, str, Callable[[BaseException], DomainError]]] = (
@@ -102,6 +108,11 @@ _LIBRARY_ERRORS: Sequence[tuple[str, str, Callable[[BaseException], DomainError]
         lambda _error: ResourceExhausted(
             "The storage is full; free space or enlarge it, then repeat the call.", reason="STORAGE_FULL", retry_after_s=30
         ),
+    ),
+    (
+        "blob_store",
+        "StoreUnavailable",
+        lambda _error: Unavailable("The blob store does not answer; try again.", reason="BLOB_STORE_UNAVAILABLE", retry_after_s=1),
     ),
 )
 
