@@ -12,7 +12,7 @@ from pathlib import Path
 
 from google.protobuf import descriptor_pb2
 
-from tools.contracts import compiler, layout
+from tools.contracts import compiler, layout, reference
 from tools.contracts.openapi import document
 from tools.contracts.reading import Contracts
 
@@ -38,6 +38,10 @@ def generate(target: Path, proto_root: Path = layout.PROTO_ROOT) -> None:
     openapi = target / layout.OPENAPI
     openapi.parent.mkdir(parents=True, exist_ok=True)
     openapi.write_text(json.dumps(document.build(contracts), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    docs = target / layout.DOCS
+    docs.mkdir(parents=True, exist_ok=True)
+    for name, text in reference.pages(contracts).items():
+        (docs / name).write_text(text, encoding="utf-8")
 
 
 def differences(fresh: Path, present: Path) -> list[str]:
