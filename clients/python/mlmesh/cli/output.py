@@ -1,0 +1,78 @@
+"""What commands print: tables for people, JSON for programs, errors with what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_STATE_COLOURS = {
+    "healthy": "green",
+    "ready": "green",
+    "degraded": "yellow",
+    "starting": "yellow",
+    "restarting": "yellow",
+    "pending": "yellow",
+    "unavailable": "red",
+    "failed": "red",
+}
+
+
+def console() -> Console:
+    """Returns the console of standard output."""
+    return Console(highlight=False)
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Prints an error, and what to do about it, to standard error."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors.print(f"[red bold]error:[/] {escape(message)}")
+    if hint:
+        errors.print(f"[dim]hint:[/]  {escape(hint)}")
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as indented JSON, without colours or wrapping."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", empty: str = "nothing") -> None:
+    """Prints rows under their column names.
+
+    Args:
+        columns: Column names.
+        rows: Cells; None is printed as `-`.
+        title: Title above the table.
+        empty: What to print where there are no rows.
+    """
+    table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    count = 0
+    for row in rows:
+        table.add_row(*("-" if cell is None or cell == "" else escape(str(cell)) for cell in row))
+        count += 1
+    if count:
+        console().print(table)
+    else:
+        console().print(f"[dim]{escape(empty)}[/]")
+
+
+def coloured(state: str) -> str:
+    """Returns a state in its colour, as markup."""
+    colour = _STATE_COLOURS.get(state.lower())
+    return f"[{colour}]{escape(state)}[/]" if colour else escape(state)
+
+
+def human_size(size_bytes: float) -> str:
+    """Returns a size with a binary unit, for example `1.5 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size_bytes) < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
