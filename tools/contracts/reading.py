@@ -189,6 +189,11 @@ class Contracts:
         return parsed.Extensions[described] if parsed.HasExtension(described) else None
 
 
+def type_of(field: FieldDescriptor) -> str:
+    """Returns the full name of a field's message type, empty where it has none."""
+    return field.message_type.full_name if field.message_type is not None else ""
+
+
 def _with_nested(top: Descriptor) -> Iterator[Descriptor]:
     if not top.GetOptions().map_entry:
         yield top

@@ -77,3 +77,8 @@ def resolve(request: Descriptor, path: str) -> FieldDescriptor:
     if field is None or field.is_repeated or field.message_type is not None:
         raise UnsupportedTemplate(f"{request.full_name}.{path} is no single scalar, so no path can carry it")
     return field
+
+
+def shape(template: str) -> str:
+    """Returns a template without the names of its variables; two templates of one shape match the same paths."""
+    return _VARIABLE.sub(lambda found: "{" + (found["pattern"] or "*") + "}", template)

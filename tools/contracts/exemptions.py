@@ -1,0 +1,31 @@
+"""Where a rule of the contracts does not hold, and why. Every exemption from a test in tests/contract is here, with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_INVISIBLE_BYTES = "bytes alone change nothing that anybody sees; the version that names them is audited"
+
+MESSAGES_WITHOUT_FIELD_BEHAVIOR: Mapping[str, str] = {
+    "mlops.common.v1.MethodPolicy": "an option, written in contracts and never sent; field_behavior is about requests and resources",
+}
+
+PATHS_OUTSIDE_API: Mapping[str, str] = {
+    "/.well-known/jwks.json": "fixed by RFC 8615 and by what JWT libraries ask for",
+}
+
+UNAUDITED_CHANGES: Mapping[str, str] = {
+    "mlops.registry.v1.ModelRegistryService.BeginUpload": _INVISIBLE_BYTES,
+    "mlops.registry.v1.ModelRegistryService.UploadBlob": _INVISIBLE_BYTES,
+    "mlops.serving.v1.ModelServingService.Predict": "changes counters only, thousands of times a second",
+    "mlops.serving.v1.ModelServingService.PredictJson": "changes counters only, thousands of times a second",
+    "mlops.users.v1.UserService.AppendAuditEvents": "is the audit log; auditing it would never end",
+}
+
+LISTS_WITHOUT_PAGES: Mapping[str, str] = {
+    "mlops.users.v1.UserService.ListRevocations": "only sessions of the last 15 minutes, and a server needs all of them at once",
+}
+
+MESSAGES_OF_STREAMS_WITHOUT_END: Mapping[str, str] = {
+    "google.api.HttpBody": "raw bytes; the transport says when they end, and a broken one is a broken body",
+}
