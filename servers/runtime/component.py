@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _LOGGER = logging.getLogger(__name__)
+_FIRST_RETRY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,14 @@ class DependencyMonitor:
 
     def _watch(self, dependency: Dependency) -> None:
         check = _Check(dependency)
+        pause_s = _FIRST_RETRY_S
         while not self._stopped.is_set():
-            self._record(dependency, *check.run())
+            reason, latency_ms = check.run()
+            self._record(dependency, reason, latency_ms)
             self._report()
-            self._stopped.wait(self._interval_s)
+            # What is away is looked for more often at first: a server that starts waits for what starts beside it.
+            pause_s = min(pause_s * 2, self._interval_s) if reason else _FIRST_RETRY_S
+            self._stopped.wait(pause_s if reason else self._interval_s)
 
     def _record(self, dependency: Dependency, reason: str, latency_ms: float) -> None:
         with self._lock:

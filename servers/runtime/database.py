@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sql_engine import connect, migrate
 from sqlalchemy import Engine
 
 from servers.runtime.settings import ServerSettings
+from sql_engine import connect, migrate
 
 _RUNTIME_MIGRATIONS = Path(__file__).parent / "migrations"
 _RUNTIME_VERSION_TABLE = "runtime_version"

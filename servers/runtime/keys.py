@@ -152,10 +152,13 @@ class RemoteKeys:
         """Whether a session was revoked, as of the last fetch."""
         return session_id in self._revoked
 
-    def check(self) -> None:
-        """Raises where the users server did not answer last time: a dependency check."""
+    def check_arrived(self) -> None:
+        """Raises until the first keys have arrived: a dependency check."""
         if not self._keys:
             raise ConnectionError("no keys have arrived from the users server")
+
+    def check_reachable(self) -> None:
+        """Raises while the users server does not answer: a dependency check."""
         if not self._reachable:
             raise ConnectionError("the users server does not answer; the last known keys and revocations are in force")
 

@@ -16,6 +16,7 @@ from mlops.common.v1.options_pb2 import (
 )
 
 from servers.runtime.settings import ServerSettings
+from servers.runtime.tracing import outgoing_metadata
 
 DEFAULT_TIMEOUT_S = 30.0
 """Deadline of a unary call that states none, in seconds."""
@@ -154,7 +155,7 @@ class _PeerInterceptor(
         return continuation(self._prepared(client_call_details, None)[0], request_iterator)
 
     def _prepared(self, details: Any, default_timeout_s: float | None) -> tuple[_Details, str]:
-        metadata = list(details.metadata or ())
+        metadata = [*(details.metadata or ()), *outgoing_metadata()]
         token = ""
         if self._identity is not None and not any(key == "authorization" for key, _ in metadata):
             token = self._identity.token()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -17,19 +18,26 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mlops.common.v1 import component_service_pb2_grpc
 
+from servers.runtime.assembly import Life, outbox, remote_verifier, replaying
 from servers.runtime.component import ComponentServicer, Dependency, DependencyMonitor
+from servers.runtime.interceptors.audit import AuditInterceptor
 from servers.runtime.interceptors.auth import Authentication, Authorization
 from servers.runtime.interceptors.errors import ErrorInterceptor
+from servers.runtime.interceptors.telemetry import TelemetryInterceptor
 from servers.runtime.interceptors.validation import ValidationInterceptor
-from servers.runtime.keys import RemoteKeys
 from servers.runtime.listening import ListenError, bind, transport_options, unlink_socket
+from servers.runtime.logging import configure_logging
+from servers.runtime.metrics import ServerMetrics
 from servers.runtime.registration import PUBLIC, ContractError, Pipeline, Registration, register
 from servers.runtime.settings import ServerSettings
+from servers.runtime.telemetry import open_tracer
 from servers.runtime.tokens import TokenVerifier
-from servers.runtime.users_client import remote_keys
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from sqlalchemy import Engine
+
+    from servers.runtime.audit_events import AuditSink
 
 __all__ = ["PUBLIC", "ContractError", "ListenError", "Registration", "Server", "build_server", "run"]
 
@@ -48,8 +56,7 @@ class Server:
         services: Full names of its services, to report as ready or not.
         dependencies: What it depends on.
         stopping: Set when it begins to stop.
-        on_close: Called in reverse order once no call runs any more.
-        on_start: Called before the first call can arrive.
+        life: What starts before the first call and closes after the last.
     """
 
     def __init__(
@@ -62,8 +69,7 @@ class Server:
         services: Sequence[str],
         dependencies: DependencyMonitor,
         stopping: threading.Event,
-        on_start: Sequence[Callable[[], object]],
-        on_close: Sequence[Callable[[], object]],
+        life: Life,
     ) -> None:
         self.component = component
         self.stopping = stopping
@@ -73,16 +79,20 @@ class Server:
         self._health = health_servicer
         self._services = tuple(services)
         self._dependencies = dependencies
-        self._on_start = tuple(on_start)
-        self._on_close = tuple(on_close)
+        self._life = life
         self._address = ""
         self._stop_lock = threading.Lock()
         self._announced_at: float | None = None
         self._stopped = threading.Event()
 
     @property
+    def log_level(self) -> str:
+        """Least severe level that its logs are to have."""
+        return self._settings.log_level
+
+    @property
     def address(self) -> str:
-        """GRPC target that reaches the server. Empty before `start`."""
+        """The gRPC target that reaches the server. Empty before `start`."""
         return self._address
 
     def start(self) -> None:
@@ -92,7 +102,7 @@ class Server:
             ListenError: The address cannot be served on.
         """
         self._address = bind(self._grpc, self._settings)
-        for begin in self._on_start:
+        for begin in self._life.starters:
             begin()
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         self._grpc.start()
@@ -146,7 +156,7 @@ class Server:
     def _close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._dependencies.close()
-        for close in reversed(self._on_close):
+        for close in reversed(self._life.closers):
             try:
                 close()
             except Exception:  # one thing that cannot be closed must not keep the others open
@@ -162,6 +172,8 @@ def build_server(
     dependencies: Sequence[Dependency] = (),
     database: Engine | None = None,
     verifier: TokenVerifier | None = None,
+    audit: AuditSink | None = None,
+    metrics: CollectorRegistry | None = None,
     on_close: Sequence[Callable[[], object]] = (),
 ) -> Server:
     """Puts a server together; it does not listen yet.
@@ -173,6 +185,8 @@ def build_server(
         dependencies: What it needs; while a required one fails, its services are NOT_SERVING.
         database: Its database, which also keeps replayed requests and audit events; disposed of on stop.
         verifier: Judges tokens. None = one with the keys of `settings.users_address`.
+        audit: Takes audit events. None = an outbox in the database, shipped to the users server.
+        metrics: Registry with metrics of the component's own.
         on_close: Called in reverse order after the last call.
 
     Returns:
@@ -182,30 +196,28 @@ def build_server(
         ContractError: A method lacks its policy, or nothing can verify tokens.
     """
     stopping = threading.Event()
-    pool = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix=component)
-    grpc_server = grpc.server(pool, options=transport_options(settings), maximum_concurrent_rpcs=settings.max_concurrent_calls)
-    starters: list[Callable[[], object]] = []
-    closers: list[Callable[[], object]] = list(on_close) if database is None else [database.dispose, *on_close]
-    if verifier is None:
-        verifier, keys = _remote_verifier(settings)
-        starters.append(keys.start)
-        closers.append(keys.close)
+    life = Life(closers=[*([] if database is None else [database.dispose]), *on_close], dependencies=list(dependencies))
+    tracer = open_tracer(settings, component, software_version())
+    life.closers.append(tracer.close)
+    server_metrics = ServerMetrics(component, metrics)
+    verifier = verifier or remote_verifier(settings, life)
+    recorder = AuditInterceptor(audit or outbox(settings, database, life))
     pipeline = Pipeline(
-        outer=[ErrorInterceptor(), Authentication(verifier)],
-        inner=[Authorization(), ValidationInterceptor()],
+        outer=[TelemetryInterceptor(tracer, server_metrics), ErrorInterceptor(), Authentication(verifier)],
+        inner=[Authorization(recorder.denied), ValidationInterceptor(), *replaying(database, life), recorder],
         stopping=stopping,
     )
+    pool = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix=component)
+    grpc_server = grpc.server(pool, options=transport_options(settings), maximum_concurrent_rpcs=settings.max_concurrent_calls)
     # The monitor reports to a server that cannot exist before it.
     server: Server
-    monitor = DependencyMonitor(dependencies, settings.dependency_interval_s, lambda is_ready: server.set_ready(is_ready))
-    about = ComponentServicer(component, software_version(), monitor, metrics=lambda: "")
-    registrations = [*servicers, Registration(component_service_pb2_grpc.add_ComponentServiceServicer_to_server, about)]
-    services = register(grpc_server, registrations, pipeline)
+    monitor = DependencyMonitor(life.dependencies, settings.dependency_interval_s, lambda is_ready: server.set_ready(is_ready))
+    about = ComponentServicer(component, software_version(), monitor, server_metrics.render)
+    own = Registration(component_service_pb2_grpc.add_ComponentServiceServicer_to_server, about)
+    services = register(grpc_server, [*servicers, own], pipeline)
     health_servicer = _add_health(grpc_server, services)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
-    server = Server(
-        settings, component, grpc_server, pool, health_servicer, services, monitor, stopping, on_start=starters, on_close=closers
-    )
+    server = Server(settings, component, grpc_server, pool, health_servicer, services, monitor, stopping, life)
     return server
 
 
@@ -221,10 +233,10 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
     """Serves until SIGTERM or SIGINT, then stops gracefully. A second signal kills.
 
     Args:
-        build: The composition root: gives one server, or several in the order they are to start.
+        build: The composition root: gives one server, or several in the order they are to start; they stop in the opposite one.
 
     Returns:
-        Exit code of the process: 0 after a signal, 1 where a server could not start.
+        Exit code of the process: 0 after a signal, 1 where a server could not start; stderr says why.
     """
     asked_to_stop = threading.Event()
 
@@ -234,22 +246,25 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, on_signal)
+    configure_logging(os.environ.get("MLMESH_LOG_LEVEL", "INFO").upper())
+    started: list[Server] = []
     try:
         built = build()
         servers = [built] if isinstance(built, Server) else list(built)
-    except (ContractError, ValueError, OSError) as error:
-        print(f"cannot start: {error}", file=sys.stderr)
-        return 1
-    started: list[Server] = []
-    try:
+        logging.getLogger().setLevel(min(logging.getLevelNamesMapping()[server.log_level] for server in servers))
         for server in servers:
             server.start()
             started.append(server)
         asked_to_stop.wait()
-    except ListenError as error:
+    except (ContractError, ListenError, ValueError, ImportError, OSError) as error:
+        # These say themselves what is wrong with settings or surroundings; a stack adds nothing.
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
+    except Exception:
+        _LOGGER.exception("cannot start")
+        return 1
     finally:
+        # All at once, so that they drain at the same time.
         for server in started:
             server.announce_stop()
         for server in reversed(started):
@@ -264,10 +279,3 @@ def _add_health(grpc_server: grpc.Server, services: Sequence[str]) -> health.Hea
     for service in services:
         servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     return servicer
-
-
-def _remote_verifier(settings: ServerSettings) -> tuple[TokenVerifier, RemoteKeys]:
-    if not settings.users_address:
-        raise ContractError("nothing can verify tokens: set users_address, or pass a verifier")
-    keys = remote_keys(settings)
-    return TokenVerifier(keys, settings.issuer, settings.audience, keys, leeway_s=settings.token_leeway_s), keys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 from mlops.common.v1.options_pb2 import ACCESS_PERMISSION, ACCESS_PUBLIC
@@ -43,11 +42,11 @@ class Authorization:
     """Checks the method's permission in the project of every request message.
 
     Args:
-        on_denied: Told of each refusal of a known caller, with the error: the audit log wants it.
+        on_denied: Told of each refusal of a known caller, with the request where there is one: the audit log wants it.
     """
 
-    def __init__(self, on_denied: Callable[[Call, PermissionDenied], object] | None = None) -> None:
-        self._on_denied = on_denied or (lambda _call, _error: nullcontext())
+    def __init__(self, on_denied: Callable[[Call, PermissionDenied, Any], object] | None = None) -> None:
+        self._on_denied = on_denied
 
     def wrap(self, method: Method, inner: Behaviour) -> Behaviour:
         """Gives a behaviour that runs only for callers with the permission."""
@@ -65,7 +64,7 @@ class Authorization:
             call.project = projects[0]
             for project in projects:
                 if not call.principal.may(permission, project):
-                    self._deny(call, permission, project)
+                    self._deny(call, permission, project, request)
 
         checked = checking(method, inner, check)
         if not method.request_streaming:
@@ -74,19 +73,20 @@ class Authorization:
         def streaming(requests: Any, call: Call) -> Any:
             # The project comes with the first message, and a servicer may work before it reads one.
             if not call.principal.may_anywhere(permission):
-                self._deny(call, permission, call.project)
+                self._deny(call, permission, call.project, None)
             return checked(requests, call)
 
         return streaming
 
-    def _deny(self, call: Call, permission: str, project: str) -> None:
+    def _deny(self, call: Call, permission: str, project: str, request: Any) -> None:
         error = PermissionDenied(
             f"{call.principal.display_name!r} lacks the permission {permission!r} in project {project!r}; "
             "an administrator can bind a role that has it.",
             metadata={"permission": permission, "project": project},
         )
         call.project = project
-        self._on_denied(call, error)
+        if self._on_denied is not None:
+            self._on_denied(call, error, request)
         raise error
 
 

@@ -2,8 +2,9 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sql_engine import ExactString, UtcDateTime
 from sqlalchemy.dialects import mysql
+
+from sql_engine import ExactString, UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,85 @@
+"""Answers a repeated `request_id` with the first answer, for methods whose contract says IDEMPOTENCY_REQUEST_ID."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import Message
+from mlops.common.v1.options_pb2 import IDEMPOTENCY_REQUEST_ID
+
+from servers.runtime.calls import Behaviour, Call, Method
+from servers.runtime.errors import Aborted, InvalidArgument
+from servers.runtime.replays import ClaimState, ReplayKey, ReplayStore
+
+_FIELD = "request_id"
+_LONGEST_WAIT_S = 10.0
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.25
+
+
+class IdempotencyInterceptor:
+    """Keeps answers by caller, method and request id. Failures are not kept: a repeat may succeed.
+
+    Args:
+        store: Where answers are kept.
+        sleep: Waits for some seconds.
+        clock: Seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self, store: ReplayStore, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._sleep = sleep
+        self._clock = clock
+
+    def wrap(self, method: Method, inner: Behaviour) -> Behaviour:
+        """Gives a behaviour that runs once a request id. Streams keep their own account: their answers may be too large to keep."""
+        response_class = method.response_class
+        is_unary = not method.request_streaming and not method.response_streaming
+        if method.policy.idempotency != IDEMPOTENCY_REQUEST_ID or not is_unary or response_class is None:
+            return inner
+
+        def once(request: Any, call: Call) -> Any:
+            if not request.request_id:
+                return inner(request, call)
+            key = ReplayKey(call.principal.subject, method.path, request.request_id)
+            earlier = self._earlier_answer(key, _hash(request), call)
+            if earlier is not None:
+                return response_class.FromString(earlier)
+            try:
+                response = inner(request, call)
+            except BaseException:
+                self._store.abandon(key)
+                raise
+            self._store.complete(key, response.SerializeToString())
+            return response
+
+        return once
+
+    def _earlier_answer(self, key: ReplayKey, request_hash: str, call: Call) -> bytes | None:
+        remaining_s = call.context.time_remaining()
+        give_up_at = self._clock() + min(_LONGEST_WAIT_S, _LONGEST_WAIT_S if remaining_s is None else remaining_s * 0.8)
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            claim = self._store.claim(key, request_hash)
+            if claim.state is ClaimState.CLAIMED:
+                return None
+            if claim.state is ClaimState.DONE:
+                return claim.response
+            if claim.state is ClaimState.OTHER_REQUEST:
+                text = "this request_id was used within 24 hours for a request with another content; make a new id."
+                raise InvalidArgument(f"request_id: {text}", field_violations=[(_FIELD, text)], reason="REQUEST_ID_REUSED")
+            if self._clock() >= give_up_at or call.stopping.is_set():
+                raise Aborted(
+                    "The same request is still being served; repeat it later for its answer.", reason="REQUEST_RUNNING", retry_after_s=1
+                )
+            self._sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def _hash(request: Message) -> str:
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
