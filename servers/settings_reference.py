@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import types
 import typing
 from collections.abc import Iterator
@@ -46,8 +45,6 @@ def all_settings() -> list[Setting]:
 
 
 def _settings_classes(module: str) -> list[type[BaseSettings]]:
-    if importlib.util.find_spec(module) is None:
-        return []
     members = vars(importlib.import_module(module)).values()
     return [kind for kind in members if isinstance(kind, type) and issubclass(kind, BaseSettings) and kind.__module__ == module]
 

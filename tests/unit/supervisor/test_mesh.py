@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import mesh
+from servers.mesh import CannotStart, run_mesh
+from servers.run_lock import exclusive
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_in_use_is_refused_and_named(tmp_path: Path, taken_port: int) -> None:
+    with pytest.raises(CannotStart, match=f"port {taken_port} of 127.0.0.1 is in use; choose another with --port"):
+        run_mesh(tmp_path, "127.0.0.1", taken_port, on_started=lambda _: None)
+
+
+def test_an_address_that_is_not_ours_is_refused_and_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=r"port 8080 of 203\.0\.113\.7 cannot be served on"):
+        run_mesh(tmp_path, "203.0.113.7", 8080, on_started=lambda _: None)
+
+
+def test_a_second_mesh_on_a_data_directory_is_refused_and_names_the_first(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "mesh.lock"),
+        pytest.raises(CannotStart, match=f"already \\(process {os.getpid()}\\); stop it with `mlmesh down`"),
+    ):
+        run_mesh(tmp_path, "127.0.0.1", 0, on_started=lambda _: None)
+
+
+def test_a_lock_is_free_again_after_its_holder(tmp_path: Path) -> None:
+    for _ in range(2):
+        with exclusive(tmp_path / "mesh.lock"):
+            pass
+
+
+def test_whoever_only_looks_whether_a_mesh_runs_does_not_keep_one_from_starting(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.lock"
+    path.touch()
+    looking = os.open(path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.05, os.close, [looking]).start()
+    with exclusive(path):
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_data_directory_that_cannot_be_made_is_refused_and_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match="cannot make .*/file/data: Not a directory; choose another --data-dir"):
+        run_mesh(tmp_path / "file" / "data", "127.0.0.1", 0, on_started=lambda _: None)
+
+
+def test_a_socket_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(mode=0o755)
+    (tmp_path / "run").chmod(0o755)
+    with pytest.raises(CannotStart, match="run has to be a folder of yours that nobody else may enter"):
+        run_mesh(tmp_path, "127.0.0.1", 0, on_started=lambda _: None)
+
+
+def test_a_wrong_setting_of_the_supervisor_is_refused_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLMESH_MESH_STOP_GRACE_S", "soon")
+    with pytest.raises(CannotStart, match="stop_grace_s"):
+        run_mesh(tmp_path, "127.0.0.1", 0, on_started=lambda _: None)
+
+
+def test_the_data_directory_is_closed_to_others(tmp_path: Path, taken_port: int) -> None:
+    with pytest.raises(CannotStart):
+        run_mesh(tmp_path / "fresh", "127.0.0.1", taken_port, on_started=lambda _: None)
+    folders = [tmp_path / "fresh", tmp_path / "fresh" / "secrets", tmp_path / "fresh" / "logs", tmp_path / "fresh" / "run"]
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+
+
+def test_children_import_the_platform_before_what_the_user_has_on_the_path() -> None:
+    path = mesh._python_path({"PYTHONPATH": "/mine"}).split(os.pathsep)
+    assert Path(path[0], "servers", "topology.py").exists()
+    assert path[-1] == "/mine"
