@@ -24,6 +24,7 @@ from servers.runtime.interceptors.audit import AuditInterceptor
 from servers.runtime.interceptors.auth import Authentication, Authorization
 from servers.runtime.interceptors.errors import ErrorInterceptor
 from servers.runtime.interceptors.telemetry import TelemetryInterceptor
+from servers.runtime.interceptors.translation import Translate, TranslationInterceptor
 from servers.runtime.interceptors.validation import ValidationInterceptor
 from servers.runtime.listening import ListenError, bind, transport_options, unlink_socket
 from servers.runtime.logging import configure_logging
@@ -174,6 +175,7 @@ def build_server(
     verifier: TokenVerifier | None = None,
     audit: AuditSink | None = None,
     metrics: CollectorRegistry | None = None,
+    translate: Translate | None = None,
     on_close: Sequence[Callable[[], object]] = (),
 ) -> Server:
     """Puts a server together; it does not listen yet.
@@ -187,6 +189,7 @@ def build_server(
         verifier: Judges tokens. None = one with the keys of `settings.users_address`.
         audit: Takes audit events. None = an outbox in the database, shipped to the users server.
         metrics: Registry with metrics of the component's own.
+        translate: Says what the errors of a library below the servicers are to callers.
         on_close: Called in reverse order after the last call.
 
     Returns:
@@ -204,7 +207,13 @@ def build_server(
     recorder = AuditInterceptor(audit or outbox(settings, database, life))
     pipeline = Pipeline(
         outer=[TelemetryInterceptor(tracer, server_metrics), ErrorInterceptor(), Authentication(verifier)],
-        inner=[Authorization(recorder.denied), ValidationInterceptor(), *replaying(database, life), recorder],
+        inner=[
+            Authorization(recorder.denied),
+            ValidationInterceptor(),
+            *replaying(database, life),
+            recorder,
+            *([] if translate is None else [TranslationInterceptor(translate)]),
+        ],
         stopping=stopping,
     )
     pool = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix=component)
