@@ -1,0 +1,1 @@
+"""Serving: predictions with the models of the registry."""

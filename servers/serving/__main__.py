@@ -1,0 +1,111 @@
+"""Composition root of serving: `python -m servers.serving`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlops.serving.v1 import serving_service_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from blob_store import LocalBlobStore
+from servers.runtime.component import Dependency
+from servers.runtime.database import open_database
+from servers.runtime.peers import open_channel
+from servers.runtime.server import Registration, Server, build_server, run
+from servers.runtime.service_identity import ServiceCredentials
+from servers.runtime.tokens import TokenVerifier
+from servers.serving.artifacts import ArtifactCache
+from servers.serving.engine import PredictionEngine
+from servers.serving.json_body import BodyParser
+from servers.serving.loaded_models import Limits, LoadedModels
+from servers.serving.loading import OnnxLoader
+from servers.serving.metrics import ServingMetrics
+from servers.serving.model_source import ModelSource, SourceVersion
+from servers.serving.onnx_session import release_memory
+from servers.serving.prediction_ids import new_prediction_id
+from servers.serving.registry_peer import REGISTRY_SERVICE, RegistrySource, check_registry
+from servers.serving.resolution import Resolver
+from servers.serving.servicer import ServingServicer
+from servers.serving.settings import ServingSettings
+
+
+def utc_now() -> datetime:
+    """The time now."""
+    return datetime.now(UTC)
+
+
+def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -> Server:
+    """Puts the serving server together.
+
+    Args:
+        settings: Its settings.
+        verifier: Judges tokens; None = one with the keys of the users server.
+
+    Returns:
+        A server to start.
+
+    Raises:
+        ValueError: If a setting that names a peer is missing.
+    """
+    if not settings.registry_address:
+        raise ValueError("serving gets its models from the registry: set registry_address (MLMESH_REGISTRY_ADDRESS)")
+    identity = ServiceCredentials.from_settings(settings)
+    registry = open_channel(settings.registry_address, identity=identity, settings=settings, services=[REGISTRY_SERVICE])
+    registry_health = open_channel(settings.registry_address, settings=settings, timeout_s=2)
+    exposed = CollectorRegistry(auto_describe=True)
+    source = RegistrySource(registry, fetch_timeout_s=settings.fetch_timeout_s)
+    resolver = Resolver(
+        source, ttl_s=settings.resolve_ttl_s, timeout_s=settings.resolve_timeout_s, refresh_timeout_s=settings.refresh_timeout_s
+    )
+    models = _loaded_models(settings, source, exposed)
+    bodies = BodyParser(settings.max_json_bytes, settings.max_instances)
+    engine = PredictionEngine(resolver, models, bodies, new_id=new_prediction_id, now=utc_now)
+    return build_server(
+        settings,
+        [Registration(serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server, ServingServicer(engine, resolver, models))],
+        component="serving",
+        # Its only tables are the runtime's: who loaded and unloaded what goes to the audit log, whatever happens in between.
+        database=open_database(settings, Path(__file__).parent / "migrations"),
+        dependencies=[Dependency("registry", lambda: check_registry(registry_health), is_required=False)],
+        verifier=verifier,
+        metrics=exposed,
+        on_close=[identity.close, registry.close, registry_health.close, models.close],
+    )
+
+
+def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: CollectorRegistry) -> LoadedModels:
+    metrics = ServingMetrics(exposed)
+    artifacts = ArtifactCache(
+        source,
+        LocalBlobStore(settings.cache_dir),
+        settings.scratch_dir,
+        max_cache_bytes=settings.max_cache_bytes,
+        max_model_bytes=settings.max_model_bytes,
+    )
+    artifacts.clear_scratch()
+
+    def unloaded(version: SourceVersion) -> None:
+        metrics.forget(version)
+        release_memory()
+
+    models = LoadedModels(
+        OnnxLoader(artifacts, metrics, intra_op_threads=settings.intra_op_threads),
+        Limits(
+            max_models=settings.max_loaded_models,
+            max_bytes=settings.max_loaded_bytes,
+            max_failed=settings.max_failed_models,
+            max_waiting=settings.max_load_waiters,
+            load_wait_s=settings.load_wait_s,
+        ),
+        now=utc_now,
+        load_threads=settings.load_threads,
+        on_unloaded=unloaded,
+    )
+    metrics.ready_models.set_function(models.ready_count)
+    return models
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: build(ServingSettings())))

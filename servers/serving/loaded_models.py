@@ -1,0 +1,405 @@
+"""The models in memory: loaded on first use or ahead of it, and given back when others need the room.
+
+Every version is an entry with a state: LOADING → READY → UNLOADING, or FAILED. Loading happens in threads of its own, once however many
+callers want the version, and holds no lock while others predict. An entry that unloads takes no new predictions, finishes those it has,
+and then lets go of its memory; whoever asks for the version meanwhile gets a new entry.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from servers.runtime.errors import DomainError
+from servers.serving.errors import ModelLoadFailed, ModelLoading, ModelNotLoaded
+from servers.serving.metrics import VersionMetrics
+from servers.serving.model_source import SourceVersion
+from servers.serving.onnx_session import OnnxSession
+from servers.serving.signature import Signature
+from servers.serving.statistics import Statistics, StatisticsView
+
+_LOGGER = logging.getLogger(__name__)
+
+Key = tuple[str, str, int]
+"""Project, name and version."""
+
+
+class State(Enum):
+    """Where a loaded version is in its life."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the table may hold.
+
+    Args:
+        max_models: Versions in memory; the least recently used makes room.
+        max_bytes: Size of their files together, likewise.
+        max_failed: FAILED entries kept to tell why.
+        max_waiting: Calls that wait for a load at the same time.
+        load_wait_s: Longest time a call waits for a load, in seconds.
+    """
+
+    max_models: int
+    max_bytes: int
+    max_failed: int
+    max_waiting: int
+    load_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load brings.
+
+    Args:
+        session: The model, warmed.
+        digest: Digest of the file that is run.
+        size_bytes: Size of its files.
+        metrics: Counts its predictions.
+    """
+
+    session: OnnxSession
+    digest: str
+    size_bytes: int
+    metrics: VersionMetrics
+
+
+class Loader(Protocol):
+    """Fetches, checks, loads and warms a version."""
+
+    def __call__(self, version: SourceVersion, reserve: Callable[[int], None]) -> Loaded:
+        """Loads; calls `reserve` with the size in bytes once that is known, before memory is taken."""
+        ...
+
+
+@dataclass(eq=False)
+class Entry:
+    """One version in the table. Its mutable fields are guarded by the table's lock."""
+
+    source: SourceVersion
+    state: State = State.LOADING
+    loaded: Loaded | None = None
+    error: DomainError | None = None
+    size_bytes: int = 0
+    in_flight: int = 0
+    used_at: float = 0.0
+    started_at: float = 0.0
+    load_time: datetime | None = None
+    load_duration_s: float = 0.0
+    settled: threading.Event = field(default_factory=threading.Event)
+    emptied: threading.Event = field(default_factory=threading.Event)
+    statistics: Statistics = field(default_factory=Statistics)
+
+    @property
+    def key(self) -> Key:
+        """What the table finds it by."""
+        return self.source.project, self.source.name, self.source.version
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """What can be told of an entry."""
+
+    project: str
+    name: str
+    version: int
+    state: State
+    error: str
+    digest: str
+    size_bytes: int
+    signature: Signature | None
+    load_time: datetime | None
+    load_duration_s: float
+    statistics: StatisticsView
+
+
+class LoadedModels:
+    """The table.
+
+    Args:
+        load: Brings a version into memory.
+        limits: What the table may hold.
+        now: The time now.
+        load_threads: Versions loaded at the same time.
+        on_unloaded: Told of each version that has left memory.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        load: Loader,
+        limits: Limits,
+        *,
+        now: Callable[[], datetime],
+        load_threads: int = 1,
+        on_unloaded: Callable[[SourceVersion], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._limits = limits
+        self._now = now
+        self._on_unloaded = on_unloaded
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[Key, Entry] = {}
+        self._leaving: set[Entry] = set()
+        self._waiting = threading.BoundedSemaphore(limits.max_waiting)
+        self._loaders = ThreadPoolExecutor(load_threads, thread_name_prefix="load-model")
+        self._disposer = ThreadPoolExecutor(1, thread_name_prefix="unload-model")
+
+    @contextmanager
+    def lease(self, source: SourceVersion, wait_s: float | None = None) -> Iterator[tuple[Entry, Loaded]]:
+        """Holds a READY version in memory for one prediction, loading it first where it is not there.
+
+        Args:
+            source: The version.
+            wait_s: Longest time to wait for a load, in seconds; at most, and by default, the limit's.
+
+        Raises:
+            ModelLoading: If it is not ready in time, or too many calls wait already.
+            ModelLoadFailed: If it cannot be loaded, now or when it was tried before.
+            servers.runtime.errors.DomainError: What else kept it from being loaded.
+        """
+        entry, loaded = self._acquire(source, wait_s)
+        try:
+            yield entry, loaded
+        finally:
+            del loaded  # what a caller may hold on to keeps the memory of an unloaded model
+            self._release(entry)
+
+    def load(self, source: SourceVersion) -> ModelView:
+        """Loads a version, also one that FAILED before, and waits until it is READY.
+
+        Raises:
+            As `lease`.
+        """
+        with self._lock:
+            entry = self._entries.get(_key(source))
+            if entry is not None and entry.state is State.FAILED:
+                del self._entries[entry.key]
+        entry, _ = self._acquire(source, None)
+        try:
+            with self._lock:
+                return _view(entry)
+        finally:
+            self._release(entry)
+
+    def unload(self, project: str, name: str, version: int = 0) -> list[int]:
+        """Unloads a version, or all of a model, and waits for their predictions.
+
+        Args:
+            project: Project of the model.
+            name: Name of the model.
+            version: Version number; 0 = every loaded one.
+
+        Returns:
+            The version numbers, ascending.
+
+        Raises:
+            ModelNotLoaded: If nothing of it is loaded.
+            ModelLoading: If it is being loaded right now.
+        """
+        with self._lock:
+            found = [
+                entry
+                for (its_project, its_name, its_version), entry in self._entries.items()
+                if (its_project, its_name) == (project, name) and version in (0, its_version)
+            ]
+            if not found:
+                which = f"version {version} of `{name}`" if version else f"no version of `{name}`"
+                text = f"{which} is {'not ' if version else ''}loaded in project `{project}`"
+                raise ModelNotLoaded(text, resource=("mlops.serving.v1.ServedModel", f"{name}/{version}" if version else name))
+            if any(entry.state is State.LOADING for entry in found):
+                raise ModelLoading(f"`{name}` is being loaded; unload it when it is ready", retry_after_s=1)
+            leaving = [self._begin_unload(entry) for entry in found]
+        for entry in leaving:
+            entry.emptied.wait()
+        return sorted(entry.source.version for entry in leaving)
+
+    def views(self, project: str) -> list[ModelView]:
+        """What is in the table, for one project."""
+        with self._lock:
+            entries = [*self._entries.values(), *self._leaving]
+            return [_view(entry) for entry in entries if entry.source.project == project]
+
+    def ready_count(self) -> int:
+        """How many versions answer predictions."""
+        with self._lock:
+            return sum(entry.state is State.READY for entry in self._entries.values())
+
+    def close(self) -> None:
+        """Lets go of everything. Called after the last prediction."""
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            for entry in list(self._entries.values()):
+                self._begin_unload(entry)
+        self._disposer.shutdown(wait=True)
+
+    def _acquire(self, source: SourceVersion, wait_s: float | None) -> tuple[Entry, Loaded]:
+        deadline = self._clock() + min(self._limits.load_wait_s, self._limits.load_wait_s if wait_s is None else wait_s)
+        while True:
+            with self._lock:
+                entry = self._entries.get(_key(source)) or self._begin_load(source)
+                if entry.loaded is not None:
+                    entry.in_flight += 1
+                    entry.used_at = self._clock()
+                    return entry, entry.loaded
+                if entry.state is State.FAILED:
+                    raise _failure(entry)
+            self._await(entry, deadline)
+
+    def _await(self, entry: Entry, deadline: float) -> None:
+        """Waits for a load; for so many at a time only, since each keeps a worker thread from other models' predictions."""
+        named = f"`{entry.source.name}` version {entry.source.version}"
+        if not self._waiting.acquire(blocking=False):
+            raise ModelLoading(f"{named} is being loaded, and {self._limits.max_waiting} calls wait for models already", retry_after_s=1)
+        try:
+            is_settled = entry.settled.wait(max(0.0, deadline - self._clock()))
+        finally:
+            self._waiting.release()
+        if not is_settled:
+            raise ModelLoading(f"{named} is being loaded and was not ready in time; try again", retry_after_s=1)
+        if entry.error is not None:
+            raise _failure(entry)
+
+    def _release(self, entry: Entry) -> None:
+        with self._lock:
+            entry.in_flight -= 1
+            self._let_go_if_empty(entry)
+
+    def _begin_load(self, source: SourceVersion) -> Entry:
+        entry = Entry(source, started_at=self._clock(), used_at=self._clock())
+        self._entries[entry.key] = entry
+        self._loaders.submit(self._run_load, entry)
+        return entry
+
+    def _run_load(self, entry: Entry) -> None:
+        try:
+            loaded = self._load(entry.source, lambda size_bytes: self._make_room(entry, size_bytes))
+        except DomainError as error:
+            self._settle_failure(entry, error)
+        except Exception:  # whatever it is, callers wait for an answer
+            _LOGGER.exception("loading `%s` version %d failed", entry.source.name, entry.source.version)
+            self._settle_failure(
+                entry, ModelLoadFailed("the model could not be loaded because of a fault in the server; its log says more")
+            )
+        else:
+            self._settle_success(entry, loaded)
+
+    def _settle_success(self, entry: Entry, loaded: Loaded) -> None:
+        with self._lock:
+            entry.loaded = loaded
+            entry.size_bytes = loaded.size_bytes
+            entry.load_time = self._now()
+            entry.load_duration_s = self._clock() - entry.started_at
+            entry.state = State.READY
+            entry.used_at = self._clock()
+            entry.settled.set()
+        _LOGGER.info("loaded `%s` version %d in %.0f ms", entry.source.name, entry.source.version, entry.load_duration_s * 1000)
+
+    def _settle_failure(self, entry: Entry, error: DomainError) -> None:
+        """Keeps what is wrong with the model, and forgets what is wrong with the moment: the next call tries that again."""
+        is_lasting = isinstance(error, ModelLoadFailed)
+        with self._lock:
+            entry.error = error
+            entry.state = State.FAILED
+            entry.size_bytes = 0
+            entry.load_duration_s = self._clock() - entry.started_at
+            if not is_lasting:
+                self._entries.pop(entry.key, None)
+            failed = [other for other in self._entries.values() if other.state is State.FAILED]
+            for other in sorted(failed, key=lambda other: other.used_at)[: max(0, len(failed) - self._limits.max_failed)]:
+                del self._entries[other.key]
+            entry.settled.set()
+        _LOGGER.warning("loading `%s` version %d failed: %s", entry.source.name, entry.source.version, error.message)
+
+    def _make_room(self, entry: Entry, size_bytes: int) -> None:
+        """Unloads the least recently used versions until the new one fits. Those that still predict finish first."""
+        if size_bytes > self._limits.max_bytes:
+            raise ModelLoadFailed(
+                f"the model has {size_bytes} bytes; at most {self._limits.max_bytes} are loaded (setting max_loaded_bytes)"
+            )
+        with self._lock:
+            entry.size_bytes = size_bytes
+            others = [other for other in self._entries.values() if other is not entry and other.state in (State.READY, State.LOADING)]
+            idle_first = sorted((other for other in others if other.state is State.READY), key=lambda other: other.used_at)
+            count, total = len(others) + 1, sum(other.size_bytes for other in others) + size_bytes
+            for other in idle_first:
+                if count <= self._limits.max_models and total <= self._limits.max_bytes:
+                    return
+                self._begin_unload(other)
+                count, total = count - 1, total - other.size_bytes
+
+    def _begin_unload(self, entry: Entry) -> Entry:
+        self._entries.pop(entry.key, None)
+        entry.state = State.UNLOADING
+        self._leaving.add(entry)
+        self._let_go_if_empty(entry)
+        return entry
+
+    def _let_go_if_empty(self, entry: Entry) -> None:
+        if entry.state is State.UNLOADING and entry.in_flight == 0 and entry in self._leaving:
+            self._leaving.discard(entry)
+            self._disposer.submit(self._dispose, entry)
+
+    def _dispose(self, entry: Entry) -> None:
+        """Gives the memory back, away from the lock: a large model takes a while to tear down."""
+        try:
+            entry.loaded = None
+            self._on_unloaded(entry.source)
+        finally:
+            entry.emptied.set()
+        _LOGGER.info("unloaded `%s` version %d", entry.source.name, entry.source.version)
+
+
+def _key(source: SourceVersion) -> Key:
+    return source.project, source.name, source.version
+
+
+def _failure(entry: Entry) -> DomainError:
+    """A fresh exception for each caller, since raising one puts a traceback into it."""
+    error = entry.error
+    assert error is not None  # noqa: S101  # set together with FAILED
+    if isinstance(error, ModelLoadFailed):
+        named = f"`{entry.source.name}` version {entry.source.version}"
+        text = f"{named} cannot be loaded: {error.message}. Save it anew, or call LoadModel to try again"
+        return ModelLoadFailed(text, preconditions=[("MODEL_LOADS", entry.source.name, error.message)])
+    return type(error)(
+        error.message,
+        metadata=error.metadata,
+        field_violations=error.field_violations,
+        preconditions=error.preconditions,
+        resource=error.resource,
+        retry_after_s=error.retry_after_s,
+        reason=error.reason,
+    )
+
+
+def _view(entry: Entry) -> ModelView:
+    loaded = entry.loaded
+    return ModelView(
+        project=entry.source.project,
+        name=entry.source.name,
+        version=entry.source.version,
+        state=entry.state,
+        error=entry.error.message if entry.error is not None else "",
+        digest=loaded.digest if loaded is not None else "",
+        size_bytes=entry.size_bytes,
+        signature=loaded.session.signature if loaded is not None else None,
+        load_time=entry.load_time,
+        load_duration_s=entry.load_duration_s,
+        statistics=entry.statistics.view(),
+    )

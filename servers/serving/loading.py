@@ -1,0 +1,55 @@
+"""From a version in the registry to a warmed session."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from servers.serving.artifacts import ArtifactCache
+from servers.serving.loaded_models import Loaded
+from servers.serving.metrics import ServingMetrics
+from servers.serving.model_source import SourceVersion
+from servers.serving.onnx_session import OnnxSession
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class OnnxLoader:
+    """Fetches, checks, loads and warms versions; the `Loader` of the table.
+
+    Args:
+        artifacts: Brings the files.
+        metrics: Counts loads.
+        intra_op_threads: Threads that share one operator.
+    """
+
+    def __init__(self, artifacts: ArtifactCache, metrics: ServingMetrics, *, intra_op_threads: int) -> None:
+        self._artifacts = artifacts
+        self._metrics = metrics
+        self._intra_op_threads = intra_op_threads
+
+    def __call__(self, version: SourceVersion, reserve: Callable[[int], None]) -> Loaded:
+        """Loads a version; see `Loader`.
+
+        Raises:
+            servers.runtime.errors.DomainError: What `ArtifactCache.onnx_files` and `OnnxSession` raise.
+        """
+        started = time.perf_counter()
+        try:
+            loaded = self._load(version, reserve)
+        except BaseException:
+            self._metrics.loads.labels("failure").inc()
+            raise
+        self._metrics.loads.labels("success").inc()
+        self._metrics.load_seconds.observe(time.perf_counter() - started)
+        return loaded
+
+    def _load(self, version: SourceVersion, reserve: Callable[[int], None]) -> Loaded:
+        with self._artifacts.onnx_files(version) as files:
+            reserve(files.size_bytes)
+            session = OnnxSession(files.model, files.external_data, intra_op_threads=self._intra_op_threads)
+            refusal = session.warm_up()
+        if refusal:
+            _LOGGER.info("`%s` version %d does not run on zeros, so it is not warmed: %s", version.name, version.version, refusal)
+        return Loaded(session, files.digest, files.size_bytes, self._metrics.version(version))

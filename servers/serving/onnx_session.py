@@ -1,0 +1,157 @@
+"""One ONNX model in ONNX Runtime: made from verified bytes, run on numpy arrays.
+
+One thread a run, and none that spins: throughput comes from runs beside each other, and idle models cost nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from servers.serving.errors import ModelLoadFailed, ModelRunRefused, PredictionTooLarge
+from servers.serving.signature import BY_ONNX_NAME, DYNAMIC, Signature, TensorSpec
+from servers.serving.tensors import Feeds
+
+_BFLOAT16 = 16
+"""`TensorProto.BFLOAT16`, which I/O binding takes where numpy has no type."""
+
+_MAX_DETAIL = 300
+# ONNX Runtime puts paths of its own sources, and signatures of its own functions, into messages.
+_NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+?\.(?:cc|h|cpp):\d+\s?|\b[\w:]+::[\w:~]+\([^)]*\)\s?")
+_FATAL = "Failed to allocate memory"
+
+
+class OnnxSession:
+    """A loaded model.
+
+    Args:
+        model: The ONNX file. Its digest was verified by whoever read it.
+        external_data: Folder with the files that the model refers to, each of them verified too; None where it refers to none.
+        intra_op_threads: Threads that share one operator.
+
+    Raises:
+        ModelLoadFailed: If ONNX Runtime refuses the file, or it takes or gives what is not a tensor.
+    """
+
+    def __init__(self, model: bytes, external_data: Path | None = None, *, intra_op_threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = intra_op_threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        # Not its own format, which it would recognise by itself: only ONNX files were looked through for what they refer to.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        if external_data is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(external_data))
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class, and every one means that the file cannot be run
+            raise ModelLoadFailed(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {_detail(error)}") from None
+        self.signature = Signature(
+            tuple(_spec(argument, "input") for argument in self._session.get_inputs()),
+            tuple(_spec(argument, "output") for argument in self._session.get_outputs()),
+        )
+        self._output_names = [spec.name for spec in self.signature.outputs]
+        self._needs_binding = any(spec.datatype == "BF16" for spec in (*self.signature.inputs, *self.signature.outputs))
+
+    def run(self, feeds: Feeds, outputs: Sequence[int] = ()) -> list[np.ndarray[Any, Any]]:
+        """Runs the model. May be called from several threads.
+
+        Args:
+            feeds: One array an input, checked against the signature.
+            outputs: Positions of the outputs wanted; empty means all.
+
+        Returns:
+            The outputs in the order of `outputs`, kept as `signature.ElementType` says.
+
+        Raises:
+            ModelRunRefused: If the model cannot be run on these inputs.
+            PredictionTooLarge: If memory does not suffice.
+        """
+        names = [self._output_names[index] for index in outputs] if outputs else self._output_names
+        try:
+            if self._needs_binding:
+                return self._run_bound(feeds, names)
+            return self._session.run(names, feeds)  # type: ignore[no-any-return]  # onnxruntime is untyped
+        except MemoryError:
+            raise PredictionTooLarge("the inputs make the model need more memory than there is; send fewer rows a call") from None
+        except Exception as error:  # its exceptions share no base class
+            detail = _detail(error)
+            if _FATAL in detail:
+                raise PredictionTooLarge("the inputs make the model need more memory than there is; send fewer rows a call") from None
+            raise ModelRunRefused(f"the inputs fit the signature, but the model does not run on them: {detail}") from None
+
+    def warm_up(self) -> str:
+        """Runs the model once on zeros, so that the first caller does not pay for what ONNX Runtime puts off until then.
+
+        Returns:
+            Why the run failed, which says little: zeros may be values that the model refuses. Empty where it went well.
+        """
+        feeds = {spec.name: _zeros(spec) for spec in self.signature.inputs}
+        try:
+            self.run(feeds)
+        except (ModelRunRefused, PredictionTooLarge) as error:
+            return error.message
+        return ""
+
+    def _run_bound(self, feeds: Feeds, names: Sequence[str]) -> list[np.ndarray[Any, Any]]:
+        """Runs by I/O binding, which can say that 16 bits are a bfloat16. Slower than `run` otherwise: see ADR 0028."""
+        binding = self._session.io_binding()
+        specs = {spec.name: spec for spec in self.signature.outputs}
+        kept = []
+        for spec in self.signature.inputs:
+            array = np.ascontiguousarray(feeds[spec.name]).reshape(feeds[spec.name].shape)
+            kept.append(array)
+            if spec.datatype == "BF16":
+                binding.bind_input(spec.name, "cpu", 0, _BFLOAT16, array.shape, array.ctypes.data)
+            else:
+                binding.bind_cpu_input(spec.name, array)
+        for name in names:
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        values = binding.get_outputs()
+        return [_bits(value) if specs[name].datatype == "BF16" else value.numpy() for name, value in zip(names, values, strict=True)]
+
+
+def _spec(argument: Any, kind: str) -> TensorSpec:
+    element = BY_ONNX_NAME.get(argument.type)
+    if element is None:
+        hint = "; convert scikit-learn classifiers with options={'zipmap': False}" if argument.type.startswith("seq(map(") else ""
+        raise ModelLoadFailed(f"{kind} `{argument.name}` of the model is {argument.type}, and only tensors are served{hint}")
+    shape = tuple(extent if isinstance(extent, int) and extent >= 0 else DYNAMIC for extent in argument.shape)
+    symbols = tuple(extent if isinstance(extent, str) else "" for extent in argument.shape)
+    return TensorSpec(argument.name, element.name, shape, symbols)
+
+
+def _zeros(spec: TensorSpec) -> np.ndarray[Any, Any]:
+    shape = [1 if extent == DYNAMIC else extent for extent in spec.shape]
+    if spec.datatype == "BYTES":
+        return np.full(shape, "", dtype=object)
+    return np.zeros(shape, dtype=spec.element.dtype)
+
+
+def _bits(value: Any) -> np.ndarray[Any, Any]:
+    """Copies a bfloat16 tensor of ONNX Runtime as its bits, since `OrtValue.numpy` refuses it."""
+    shape = tuple(value.shape())
+    count = int(np.prod(shape, dtype=np.int64))
+    buffer = ctypes.string_at(value.data_ptr(), count * 2) if count else b""
+    return np.frombuffer(buffer, dtype="<u2").reshape(shape)
+
+
+def _detail(error: Exception) -> str:
+    text = " ".join(_NOISE.sub("", str(error)).split())
+    return text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system. glibc keeps it otherwise, and an unloaded model would still count."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,77 @@
+"""Settings of serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from servers.runtime.settings import ServerSettings
+
+
+class ServingSettings(ServerSettings):
+    """Settings of the serving server; each also as `MLMESH_SERVING_<FIELD>`."""
+
+    component: ClassVar[str] = "serving"
+
+    listen: str = "127.0.0.1:9104"
+    """Address to serve on: `host:port` (port 0 = any free one) or `unix:/absolute/path.sock` (at most 100 bytes of path)."""
+
+    registry_address: str = ""
+    """gRPC target of the registry server."""
+
+    resolve_ttl_s: float = Field(default=2.0, ge=0, le=3600)
+    """How long the version behind an alias, a stage or the default is remembered, in seconds: a moved alias takes effect within it."""
+
+    resolve_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """Longest time to ask the registry for a version that was never asked for before, in seconds."""
+
+    refresh_timeout_s: float = Field(default=0.5, gt=0, le=60)
+    """Longest time to ask the registry again, in seconds; after it the version known so far answers."""
+
+    fetch_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    """Longest time without any byte while a model is fetched from the registry, in seconds."""
+
+    max_loaded_models: int = Field(default=64, ge=1)
+    """Versions in memory; the least recently used one makes room for the next."""
+
+    max_loaded_bytes: int = Field(default=4 * 1024**3, ge=1)
+    """Size of the files of all versions in memory, in bytes; the least recently used ones make room."""
+
+    max_model_bytes: int = Field(default=2 * 1024**3, ge=1)
+    """Largest ONNX model with its external data, in bytes."""
+
+    max_cache_bytes: int = Field(default=16 * 1024**3, ge=1)
+    """Disk for files of models, in bytes; the ones fetched first make room. A model in memory does not need its files."""
+
+    load_threads: int = Field(default=2, ge=1, le=64)
+    """Versions loaded at the same time; others queue."""
+
+    load_wait_s: float = Field(default=60.0, gt=0, le=3600)
+    """Longest time a call waits for its model to be loaded, in seconds."""
+
+    max_load_waiters: int = Field(default=8, ge=1)
+    """Calls that wait for models at the same time. Each holds one of `worker_threads`, so keep it well below: the rest predicts on."""
+
+    max_failed_models: int = Field(default=256, ge=1)
+    """FAILED versions remembered with their reasons."""
+
+    intra_op_threads: int = Field(default=1, ge=1, le=256)
+    """Threads that share one operator of one run. More help large models, and slow small ones down."""
+
+    max_json_bytes: int = Field(default=8 * 1024**2, ge=1024)
+    """Largest JSON body of a prediction, in bytes. As Python objects it takes up to 25 times as much for a moment."""
+
+    max_instances: int = Field(default=100_000, ge=1)
+    """Most instances in a JSON body."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder with fetched files."""
+        return self.data_dir / "serving" / "cache"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Folder for files of a model while it is loaded."""
+        return self.data_dir / "serving" / "loading"
