@@ -6,6 +6,7 @@ To move a component into a process of its own, give it a row in `mesh_processes`
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
@@ -117,8 +118,11 @@ def mesh_processes(place: Place) -> tuple[Process, ...]:
         Process(
             "envoy",
             (
-                *(_program("envoy"), "--config-path", str(place.run_dir / "envoy.json")),
-                *("--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"),
+                *(_program("envoy"), "--config-path", str(place.run_dir / "envoy.json"), "--log-level", "warning"),
+                # Two meshes on one machine must not take each other for a predecessor to take over from.
+                *("--disable-hot-restart", "--concurrency", os.environ.get("MLMESH_GATEWAY_ENVOY_WORKERS", "2")),
+                # What the drain command asks for takes effect at once; the time is only when Envoy would give up by itself.
+                *("--drain-strategy", "immediate", "--drain-time-s", "30"),
             ),
             probes=(HttpProbe(place.socket("envoy-admin"), "/ready"),),
             starts_after=("gateway",),

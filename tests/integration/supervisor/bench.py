@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from servers.runtime.processes import HttpProbe, Process
 from servers.runtime.supervision_limits import SupervisionLimits
 from servers.runtime.supervisor import ProcessState, Supervisor

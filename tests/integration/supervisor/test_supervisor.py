@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from time import monotonic
 
 import pytest
+
 from servers.runtime.processes import GrpcProbe, Process
 from servers.runtime.supervisor import ProcessState, StartFailed
-
 from tests.integration.supervisor.bench import PATIENCE_S, Bench, all_healthy, is_running, until
 
 
@@ -200,7 +199,7 @@ def test_the_health_of_a_grpc_server_is_that_of_the_named_service(bench: Bench) 
         async with bench.supervise(table("SERVING")) as supervisor:
             assert all_healthy(supervisor)
         async with bench.supervise(table("NOT_SERVING"), start=False, start_timeout_s=4) as supervisor:
-            with pytest.raises(StartFailed, match="mlops.X is NOT_SERVING"):
+            with pytest.raises(StartFailed, match=r"mlops\.X is NOT_SERVING"):
                 await supervisor.start()
 
     asyncio.run(scenario())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from servers import mesh
 from servers.mesh import CannotStart, run_mesh
 from servers.run_lock import exclusive
@@ -57,7 +58,7 @@ def test_whoever_only_looks_whether_a_mesh_runs_does_not_keep_one_from_starting(
 
 def test_a_data_directory_that_cannot_be_made_is_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CannotStart, match="cannot make .*/file/data: Not a directory; choose another --data-dir"):
+    with pytest.raises(CannotStart, match=r"cannot make .*/file/data: Not a directory; choose another --data-dir"):
         run_mesh(tmp_path / "file" / "data", "127.0.0.1", 0, on_started=lambda _: None)
 
 

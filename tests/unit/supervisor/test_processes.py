@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from servers.runtime.processes import Process, check_table
 from servers.runtime.supervision_limits import SupervisionLimits, restart_delay_s
 
@@ -38,5 +39,5 @@ def test_a_table_with_two_equal_names_is_refused() -> None:
 
 
 def test_a_circle_of_dependencies_is_refused_and_names_its_members() -> None:
-    with pytest.raises(ValueError, match="circle: a, b$"):
+    with pytest.raises(ValueError, match=r"circle: a, b$"):
         check_table([Process("a", ("true",), starts_after=("b",)), Process("b", ("true",), needs=("a",)), Process("c", ("true",))])
