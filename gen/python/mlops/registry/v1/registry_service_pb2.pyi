@@ -362,7 +362,7 @@ class ListModelVersionsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. `next_page_token` of the page before; all other fields as in that call."""
     filter: _builtins.str
-    """Optional. AIP-160 filter over `version`, `state`, `stage`, `format`, `description`, `run_id`, `creator`, `tags.KEY`, `metrics.KEY`, `parameters.KEY`, `create_time` and `update_time`, for example `stage = "PRODUCTION"`."""
+    """Optional. AIP-160 filter over `version`, `state`, `stage`, `format`, `description`, `run_id`, `creator`, `tags.KEY`, `metrics.KEY`, `parameters.KEY`, `create_time` and `update_time`, for example `stage = "production"`."""
     order_by: _builtins.str
     """Optional. Of `version`, `create_time`, `update_time`, each with ` desc` if wanted."""
     show_deleted: _builtins.bool
@@ -673,22 +673,26 @@ class BeginUploadRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Optional. Project; empty means `default`."""
     digest: _builtins.str
     """Required. Digest of the whole blob."""
     size_bytes: _builtins.int
     """Required. Length of the whole blob."""
+    upload_id: _builtins.str
+    """Optional. An upload of that blob that was broken off, to learn where it stands and go on. One that is gone is NOT_FOUND."""
     def __init__(
         self,
         *,
         project: _builtins.str = ...,
         digest: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        upload_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "project", b"project", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "project", b"project", "size_bytes", b"size_bytes", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -312,7 +312,7 @@ class ModelRegistryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BeginUpload(self, request, context):
-        """Begins an upload, or finds one of the same blob that was broken off, to resume it at its `offset_bytes`.
+        """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

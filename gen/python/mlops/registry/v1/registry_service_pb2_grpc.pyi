@@ -77,7 +77,7 @@ class ModelRegistryServiceStub:
     CheckBlobs: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.CheckBlobsRequest, _registry_service_pb2.CheckBlobsResponse]
     """Says which blobs are not stored yet, so that only those are uploaded."""
     BeginUpload: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.BeginUploadRequest, _registry_service_pb2.Upload]
-    """Begins an upload, or finds one of the same blob that was broken off, to resume it at its `offset_bytes`."""
+    """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
     UploadBlob: _grpc.StreamUnaryMultiCallable[_registry_service_pb2.UploadBlobRequest, _registry_service_pb2.Upload]
     """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
     verified, with its last byte.
@@ -149,7 +149,7 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     CheckBlobs: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CheckBlobsRequest, _registry_service_pb2.CheckBlobsResponse]  # type: ignore[assignment]
     """Says which blobs are not stored yet, so that only those are uploaded."""
     BeginUpload: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.BeginUploadRequest, _registry_service_pb2.Upload]  # type: ignore[assignment]
-    """Begins an upload, or finds one of the same blob that was broken off, to resume it at its `offset_bytes`."""
+    """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
     UploadBlob: _aio.StreamUnaryMultiCallable[_registry_service_pb2.UploadBlobRequest, _registry_service_pb2.Upload]  # type: ignore[assignment]
     """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
     verified, with its last byte.
@@ -326,7 +326,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.BeginUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.Upload, _abc.Awaitable[_registry_service_pb2.Upload]]:
-        """Begins an upload, or finds one of the same blob that was broken off, to resume it at its `offset_bytes`."""
+        """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
 
     @_abc_1.abstractmethod
     def UploadBlob(
