@@ -1,0 +1,1 @@
+"""Who may do what: logins, tokens, API keys, users, roles and the audit log."""
