@@ -31,7 +31,7 @@ class ErrorAnswer:
     given: str = _ALWAYS
 
 
-# The transcoder maps gRPC codes as google/rpc/code.proto says; 408, 413 and 431 are Envoy's own.
+# The transcoder maps gRPC codes as google/rpc/code.proto says; 408, 413, 431 and 502 are Envoy's own.
 ANSWERS = (
     ErrorAnswer(400, "BadRequest", "INVALID_ARGUMENT, FAILED_PRECONDITION or OUT_OF_RANGE: the request is wrong, or the state forbids it."),
     ErrorAnswer(401, "Unauthenticated", "UNAUTHENTICATED: no valid token or API key."),
@@ -45,6 +45,7 @@ ANSWERS = (
     ErrorAnswer(499, "Cancelled", "CANCELLED: the caller went away."),
     ErrorAnswer(500, "Internal", "INTERNAL, UNKNOWN or DATA_LOSS: a mistake of ours; RequestInfo carries the id to report."),
     ErrorAnswer(501, "Unimplemented", "UNIMPLEMENTED: this server does not have the method."),
+    ErrorAnswer(502, "BadGateway", "UNAVAILABLE: the server gave no valid answer; try again."),
     ErrorAnswer(503, "Unavailable", "UNAVAILABLE: the server is starting, stopping or gone; try again."),
     ErrorAnswer(504, "DeadlineExceeded", "DEADLINE_EXCEEDED: no answer in time."),
 )

@@ -89,25 +89,28 @@ class Operations:
             parameter = {"name": variable.path, "in": "path", "required": True, "description": schema.pop("description", "")}
             if variable.spans_segments:
                 parameter["description"] += " May contain `/`."
-                parameter["allowReserved"] = True
             yield {**parameter, "schema": schema}
 
     def _query_parameters(self, method: MethodDescriptor, binding: HttpBinding, template: paths.Template) -> list[Schema]:
         if binding.body == "*":
             return []
         taken = {variable.path for variable in template.variables} | {binding.body}
-        return list(self._as_query(method.input_type, "", taken, is_needed=True))
+        return list(self._as_query([method.input_type], "", taken, is_needed=True))
 
-    def _as_query(self, described: Descriptor, prefix: str, taken: set[str], *, is_needed: bool) -> Iterator[Schema]:
-        """Yields a parameter for every field that neither path nor body carries; those of messages are named `outer.inner`."""
-        for field in described.fields:
+    def _as_query(self, way: list[Descriptor], prefix: str, taken: set[str], *, is_needed: bool) -> Iterator[Schema]:
+        """Yields a parameter for every field that neither path nor body carries.
+
+        Fields of messages are named `outer.inner`; `way` holds the messages down to here, since one that contains itself has no end.
+        """
+        for field in way[-1].fields:
             path = prefix + field.name
             if path in taken or "OUTPUT_ONLY" in self._contracts.behaviors(field) or not _fits_query(field):
                 continue
             needed = is_needed and is_required(self._contracts, field)
             inner = field.message_type
             if inner is not None and inner.full_name not in TEXTUAL:
-                yield from self._as_query(inner, f"{path}.", taken, is_needed=needed)
+                if inner not in way:
+                    yield from self._as_query([*way, inner], f"{path}.", taken, is_needed=needed)
                 continue
             schema = self._schemas.field(field)
             parameter = {"name": path, "in": "query", "required": needed, "description": schema.pop("description", "")}
