@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from sqlalchemy import Engine
+
+from tests.integration.runtime.rich_errors import refused
+
+REQUEST_ID = "6f2c7c0e-3b0a-4a53-9d7e-0c6f3c1f7a11"
+
+
+@pytest.fixture
+def stub(serve: Callable[..., Any], connect: Callable[..., Any], database: Engine) -> Any:
+    return connect(serve(database=database).address)
+
+
+def create(stub: Any, pb: Any, metadata: Any, name: str = "a", request_id: str = REQUEST_ID, **options: Any) -> Any:
+    return stub.CreateThing(pb.CreateThingRequest(thing=pb.Thing(name=name), request_id=request_id), metadata=metadata, **options)
+
+
+def test_a_repeated_request_id_gets_the_first_answer_and_has_no_second_effect(stub: Any, pb: Any, bearer: Any, echo: Any) -> None:
+    first = create(stub, pb, bearer())
+    again = create(stub, pb, bearer())
+
+    assert again == first
+    assert echo.things_created == 1
+
+
+def test_without_a_request_id_every_request_has_its_effect(stub: Any, pb: Any, bearer: Any, echo: Any) -> None:
+    create(stub, pb, bearer(), request_id="")
+    create(stub, pb, bearer(), request_id="")
+
+    assert echo.things_created == 2
+
+
+def test_one_request_id_for_two_different_requests_is_refused(stub: Any, pb: Any, bearer: Any) -> None:
+    create(stub, pb, bearer(), name="a")
+
+    refusal = refused(lambda: create(stub, pb, bearer(), name="b"))
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+    assert "request_id" in refusal.fields
+
+
+def test_two_callers_may_choose_the_same_request_id(stub: Any, pb: Any, bearer: Any, echo: Any) -> None:
+    create(stub, pb, bearer(sub="ada"))
+    create(stub, pb, bearer(sub="bob"))
+
+    assert echo.things_created == 2
+
+
+def test_a_failed_request_may_be_repeated(stub: Any, pb: Any, bearer: Any, echo: Any) -> None:
+    echo.fail_next = "bug"
+    refused(lambda: create(stub, pb, bearer()))
+
+    assert create(stub, pb, bearer()).number == 1
+
+
+def test_a_duplicate_that_comes_while_the_first_runs_waits_for_its_answer(stub: Any, pb: Any, bearer: Any, echo: Any) -> None:
+    echo.go_on.clear()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(create, stub, pb, bearer())
+        assert echo.entered.wait(5)
+        duplicates = [pool.submit(create, stub, pb, bearer()) for _ in range(3)]
+        echo.go_on.set()
+        answers = [future.result(10) for future in [first, *duplicates]]
+
+    assert echo.things_created == 1
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_a_duplicate_that_cannot_wait_longer_is_told_to_come_back(stub: Any, pb: Any, bearer: Any, echo: Any) -> None:
+    echo.go_on.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(create, stub, pb, bearer())
+        assert echo.entered.wait(5)
+        refusal = refused(lambda: create(stub, pb, bearer(), timeout=1))
+        echo.go_on.set()
+        first.result(10)
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "REQUEST_RUNNING")
+    assert refusal.the(error_details_pb2.RetryInfo).retry_delay.seconds == 1
+
+
+def test_many_threads_with_one_request_id_have_one_effect(stub: Any, pb: Any, bearer: Any, echo: Any) -> None:
+    barrier = threading.Barrier(8)
+
+    def at_once() -> Any:
+        barrier.wait(5)
+        return create(stub, pb, bearer()).number
+
+    with ThreadPoolExecutor(8) as pool:
+        numbers = [future.result(20) for future in [pool.submit(at_once) for _ in range(8)]]
+
+    assert numbers == [1] * 8
+    assert echo.things_created == 1
