@@ -13,7 +13,6 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from servers.runtime.calls import DEFAULT_PROJECT
 
 _FIELD = "project"
 _MAX_DEPTH = 4
@@ -36,27 +35,27 @@ class _Shape:
     nested: tuple[_Nested, ...]
 
 
-def projects_reader(request_class: type[Message] | None) -> Callable[[Any], Sequence[str]]:
+def projects_reader(request_class: type[Message] | None) -> Callable[[Any, str], Sequence[str]]:
     """Compiles what to read from requests of a class.
 
     Args:
         request_class: Class of the requests; None where the contract is not ours.
 
     Returns:
-        A function from a request to its projects, one or more, the request's own first. An empty project inherits from the message
-        around it, and in the end is `default`.
+        A function from a request and the project so far (`default`, or that of the messages before it in a stream) to the request's
+        projects, one or more, its own first. An empty project inherits from the message around it, and in the end is the project so far.
     """
     shape = None if request_class is None else _shape(request_class.DESCRIPTOR, depth=0)
     if shape is None:
-        return lambda _request: (DEFAULT_PROJECT,)
+        return lambda _request, inherited: (inherited,)
     if not shape.nested:
-        return lambda request: (request.project or DEFAULT_PROJECT,)
+        return lambda request, inherited: (request.project or inherited,)
 
-    def read(request: Any) -> Sequence[str]:
-        own = (request.project or DEFAULT_PROJECT,) if shape.has_project else ()
-        inherited = own[0] if own else DEFAULT_PROJECT
-        below = (project for nested in shape.nested for project in _below(request, nested, inherited))
-        return tuple(dict.fromkeys((*own, *below))) or (DEFAULT_PROJECT,)
+    def read(request: Any, inherited: str) -> Sequence[str]:
+        own = (request.project or inherited,) if shape.has_project else ()
+        around = own[0] if own else inherited
+        below = (project for nested in shape.nested for project in _below(request, nested, around))
+        return tuple(dict.fromkeys((*own, *below))) or (inherited,)
 
     return read
 

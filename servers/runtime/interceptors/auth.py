@@ -53,14 +53,14 @@ class Authorization:
         read_projects = projects_reader(method.request_class)
 
         def find_project(request: Any, call: Call) -> None:
-            call.project = read_projects(request)[0]
+            call.project = read_projects(request, call.project)[0]
 
         if method.policy.access != ACCESS_PERMISSION:
             return checking(method, inner, find_project)
         permission = method.policy.permission
 
         def check(request: Any, call: Call) -> None:
-            projects = read_projects(request)
+            projects = read_projects(request, call.project)
             call.project = projects[0]
             for project in projects:
                 if not call.principal.may(permission, project):
