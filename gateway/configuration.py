@@ -1,0 +1,117 @@
+"""Envoy's whole configuration, made from the contracts, the settings, and where the components are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from google.protobuf import descriptor_pb2
+from google.protobuf.message import DecodeError, Message
+
+from gateway.clusters import collector_cluster, component_cluster, edge_cluster, endpoints
+from gateway.control_plane.snapshot import Snapshot, snapshot_of
+from gateway.filters import jwt_authn
+from gateway.listeners import public_listener
+from gateway.policies import ContractError, Method, components_of, read_methods, services_of
+from gateway.routes import Target, route_configuration
+from gateway.settings import GatewaySettings, environment_upstreams
+from gateway.topology import Endpoint, Upstream, upstreams_of
+
+
+@dataclass(frozen=True)
+class Contracts:
+    """What the gateway has to know of the contracts.
+
+    Args:
+        methods: All methods, sorted by path.
+        descriptors: Serialized descriptor set, for the transcoder.
+    """
+
+    methods: tuple[Method, ...]
+    descriptors: bytes
+
+    @property
+    def services(self) -> Mapping[str, str]:
+        """Full name of the gRPC service of each component."""
+        return {method.component: method.service for method in self.methods}
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Where calls go.
+
+    Args:
+        upstreams: Where each cluster's servers are, by name of the cluster.
+        splits: Clusters among which a component's calls are split. A component that is not named goes to the cluster of its own name.
+        draining: Endpoints that finish what they have and get nothing new.
+    """
+
+    upstreams: Mapping[str, Upstream]
+    splits: Mapping[str, Sequence[Target]] = field(default_factory=lambda: MappingProxyType({}))
+    draining: frozenset[Endpoint] = frozenset()
+
+    def targets(self, component: str) -> Sequence[Target]:
+        """Returns the clusters of a component; none where it is not deployed."""
+        if component in self.splits:
+            return self.splits[component]
+        return (Target(component, 1),) if component in self.upstreams else ()
+
+
+def read_contracts(settings: GatewaySettings) -> Contracts:
+    """Reads the descriptor set.
+
+    Args:
+        settings: Says where it is.
+
+    Returns:
+        The contracts, without comments and source positions, which Envoy has no use for.
+
+    Raises:
+        ContractError: There is none, it cannot be read, or a method lacks its policy.
+    """
+    descriptors = descriptor_pb2.FileDescriptorSet()
+    try:
+        descriptors.ParseFromString(settings.descriptor_file.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ContractError(f"cannot read the contracts from {settings.descriptor_file}: {error}; `make generate` makes them") from error
+    for file in descriptors.file:
+        file.ClearField("source_code_info")
+    return Contracts(read_methods(descriptors), descriptors.SerializeToString(deterministic=True))
+
+
+def read_mesh(contracts: Contracts, settings: GatewaySettings) -> Mesh:
+    """Reads where the components are, from the settings and the environment.
+
+    Raises:
+        gateway.topology.AddressError: An address cannot be read.
+    """
+    addresses = {**environment_upstreams(components_of(contracts.methods)), **settings.upstreams}
+    return Mesh(upstreams_of(addresses, contracts.services))
+
+
+def configuration(contracts: Contracts, mesh: Mesh, jwks: str, settings: GatewaySettings) -> Snapshot:
+    """Returns Envoy's whole configuration.
+
+    Args:
+        contracts: What there is to call.
+        mesh: Where calls go.
+        jwks: JSON Web Key Set of the users server.
+        settings: Limits and addresses.
+    """
+    messages: list[Message] = [edge_cluster(settings)]
+    collector = collector_cluster(settings)
+    if collector is not None:
+        messages.append(collector)
+    for name, upstream in mesh.upstreams.items():
+        cluster = component_cluster(name, upstream, settings)
+        messages.append(cluster)
+        if cluster.HasField("eds_cluster_config"):
+            messages.append(endpoints(name, upstream.endpoints, draining=mesh.draining))
+    targets = {component: mesh.targets(component) for component in components_of(contracts.methods)}
+    messages += [
+        public_listener(contracts.descriptors, services_of(contracts.methods), settings),
+        jwt_authn(jwks, settings),
+        route_configuration(contracts.methods, targets, settings),
+    ]
+    return snapshot_of(messages)

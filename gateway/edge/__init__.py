@@ -1,0 +1,1 @@
+"""The edge app: what is HTTP and not a transcoded contract."""

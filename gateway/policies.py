@@ -1,0 +1,141 @@
+"""What the contracts say of every method, read from the descriptor set."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2
+from mlops.common.v1 import options_pb2
+
+# googleapis-common-protos types its extensions as plain descriptors.
+_HTTP: Any = annotations_pb2.http
+
+_ROOT = "mlops."
+_INTERNAL_PACKAGE = "mlops.common.v1"  # ComponentService is on every server, so no path of it leads to one of them
+
+
+class RateClass(enum.StrEnum):
+    """The bucket from which a caller's request is taken."""
+
+    READ = "READ"
+    WRITE = "WRITE"
+    PREDICT = "PREDICT"
+    TRANSFER = "TRANSFER"
+    AUTH = "AUTH"
+
+
+class ContractError(Exception):
+    """A method of the descriptor set does not state its policy."""
+
+
+@dataclass(frozen=True)
+class HttpRule:
+    """One REST path of a method.
+
+    Args:
+        verb: HTTP method, upper case.
+        template: Path template, for example `/api/v1/models/{name}`.
+    """
+
+    verb: str
+    template: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of the mesh.
+
+    Args:
+        service: Full name of its service.
+        name: Name within the service.
+        component: Component that serves it.
+        is_public: Whether it needs no token.
+        is_repeatable: Whether a repeat of the same request is safe.
+        rate_class: Bucket of its calls.
+        is_client_streaming: Whether requests are a stream.
+        is_server_streaming: Whether answers are a stream.
+        http_rules: Its REST paths.
+    """
+
+    service: str
+    name: str
+    component: str
+    is_public: bool
+    is_repeatable: bool
+    rate_class: RateClass
+    is_client_streaming: bool
+    is_server_streaming: bool
+    http_rules: tuple[HttpRule, ...]
+
+    @property
+    def path(self) -> str:
+        """Path of the gRPC call."""
+        return f"/{self.service}/{self.name}"
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether it streams in either direction."""
+        return self.is_client_streaming or self.is_server_streaming
+
+
+def read_methods(descriptors: descriptor_pb2.FileDescriptorSet) -> tuple[Method, ...]:
+    """Reads all methods that the gateway offers.
+
+    Args:
+        descriptors: Files with their imports, as `gen/descriptors/mlops.binpb` has them.
+
+    Returns:
+        Methods, sorted by path.
+
+    Raises:
+        ContractError: A method has no access level, idempotency level or rate class.
+    """
+    methods = [
+        _method(file.package, service.name, method)
+        for file in descriptors.file
+        if file.package.startswith(_ROOT) and file.package != _INTERNAL_PACKAGE
+        for service in file.service
+        for method in service.method
+    ]
+    return tuple(sorted(methods, key=lambda method: method.path))
+
+
+def services_of(methods: Iterable[Method]) -> tuple[str, ...]:
+    """Full names of the services of some methods, sorted."""
+    return tuple(sorted({method.service for method in methods}))
+
+
+def components_of(methods: Iterable[Method]) -> frozenset[str]:
+    """Names of the components of some methods."""
+    return frozenset(method.component for method in methods)
+
+
+def _method(package: str, service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
+    policy = method.options.Extensions[options_pb2.policy]
+    if not (policy.access and policy.idempotency and policy.rate_class):
+        raise ContractError(f"{package}.{service}.{method.name} states no policy: access, idempotency and rate_class are required")
+    return Method(
+        service=f"{package}.{service}",
+        name=method.name,
+        component=package.split(".")[1],
+        is_public=policy.access == options_pb2.ACCESS_PUBLIC,
+        is_repeatable=policy.idempotency in (options_pb2.IDEMPOTENCY_READ_ONLY, options_pb2.IDEMPOTENCY_IDEMPOTENT),
+        rate_class=RateClass(options_pb2.RateClass.Name(policy.rate_class).removeprefix("RATE_CLASS_")),
+        is_client_streaming=method.client_streaming,
+        is_server_streaming=method.server_streaming,
+        http_rules=tuple(_http_rules(method.options.Extensions[_HTTP])),
+    )
+
+
+def _http_rules(rule: http_pb2.HttpRule) -> Iterator[HttpRule]:
+    kind = rule.WhichOneof("pattern")
+    if kind == "custom":
+        yield HttpRule(rule.custom.kind.upper(), rule.custom.path)
+    elif kind is not None:
+        yield HttpRule(kind.upper(), getattr(rule, kind))
+    for additional in rule.additional_bindings:
+        yield from _http_rules(additional)
