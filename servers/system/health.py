@@ -1,0 +1,164 @@
+"""How the mesh is: every component asked at the same time, the answer kept for a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+
+
+class Health(Enum):
+    """How a component, a dependency or the mesh is."""
+
+    HEALTHY = "HEALTHY"
+    DEGRADED = "DEGRADED"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyReport:
+    """How one thing is that a component uses.
+
+    Args:
+        name: Its name.
+        state: How it is.
+        reason: Why it is not healthy; empty while it is.
+        since: When it entered that state.
+        latency_ms: How long the component's last look at it took, in milliseconds.
+    """
+
+    name: str
+    state: Health
+    reason: str
+    since: datetime
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentReport:
+    """How one component is.
+
+    Args:
+        component: Its name.
+        version: Version of its software; empty where it never answered.
+        state: How it is.
+        reason: Why it is not healthy; empty while it is.
+        start_time: When its process started; None where it never answered.
+        since: When it entered that state.
+        dependencies: What it uses.
+    """
+
+    component: str
+    version: str
+    state: Health
+    reason: str
+    start_time: datetime | None
+    since: datetime
+    dependencies: tuple[DependencyReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeshReport:
+    """How the mesh is.
+
+    Args:
+        state: All in all.
+        checked_at: When the components were asked.
+        components: Each of them, by name.
+    """
+
+    state: Health
+    checked_at: datetime
+    components: tuple[ComponentReport, ...]
+
+
+class NoAnswerError(Exception):
+    """A component does not answer. The text says why, without addresses: anyone may read it."""
+
+
+Ask = Callable[[], ComponentReport]
+"""Asks one component how it is; raises `NoAnswerError`."""
+
+
+class HealthWatch:
+    """Asks every component of the mesh.
+
+    Args:
+        components: How to ask each, by name.
+        cache_s: How long an answer is given again, in seconds.
+        now: The time now.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        components: Mapping[str, Ask],
+        *,
+        cache_s: float,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._components = dict(sorted(components.items()))
+        self._cache_s = cache_s
+        self._now = now
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(max(1, len(self._components)), thread_name_prefix="ask-health")
+        self._asking = threading.Lock()
+        self._asked_at = float("-inf")
+        self._report: MeshReport | None = None
+        self._last: dict[str, ComponentReport] = {}
+
+    def report(self) -> MeshReport:
+        """How the mesh is, at most `cache_s` old. While one caller asks, the others get the answer before."""
+        known = self._report
+        if known is not None and self._clock() - self._asked_at < self._cache_s:
+            return known
+        if not self._asking.acquire(blocking=known is None) and known is not None:
+            return known
+        try:
+            if self._report is None or self._clock() - self._asked_at >= self._cache_s:
+                self._report = self._ask_all()
+                self._asked_at = self._clock()
+            return self._report
+        finally:
+            self._asking.release()
+
+    def close(self) -> None:
+        """Stops asking."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask_all(self) -> MeshReport:
+        checked_at = self._now()
+        asked = {name: self._pool.submit(ask) for name, ask in self._components.items()}
+        reports = []
+        for name, answer in asked.items():
+            try:
+                report = replace(answer.result(), component=name)
+            except NoAnswerError as error:
+                report = self._unavailable(name, str(error), checked_at)
+            self._last[name] = report
+            reports.append(report)
+        return MeshReport(overall([report.state for report in reports]), checked_at, tuple(reports))
+
+    def _unavailable(self, name: str, reason: str, at: datetime) -> ComponentReport:
+        """Keeps what is known of a component that does not answer, and since when it does not."""
+        last = self._last.get(name)
+        if last is None:
+            return ComponentReport(name, "", Health.UNAVAILABLE, reason, None, at)
+        since = last.since if _did_not_answer(last) else at
+        return replace(last, state=Health.UNAVAILABLE, reason=reason, since=since, dependencies=())
+
+
+def overall(states: Sequence[Health]) -> Health:
+    """HEALTHY while every component is, UNAVAILABLE while none is available, DEGRADED otherwise."""
+    if all(state is Health.HEALTHY for state in states):
+        return Health.HEALTHY
+    return Health.UNAVAILABLE if all(state is Health.UNAVAILABLE for state in states) else Health.DEGRADED
+
+
+def _did_not_answer(report: ComponentReport) -> bool:
+    return report.state is Health.UNAVAILABLE and not report.dependencies

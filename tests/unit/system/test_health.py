@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from servers.system.health import ComponentReport, DependencyReport, Health, HealthWatch, NoAnswerError, overall
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.seconds)
+
+
+@dataclass
+class Component:
+    """Answers what a test says."""
+
+    clock: Clock
+    state: Health = Health.HEALTHY
+    failure: str = ""
+    asked: int = 0
+    meanwhile: Callable[[], None] = field(default=lambda: None)
+
+    def __call__(self) -> ComponentReport:
+        self.asked += 1
+        self.meanwhile()
+        if self.failure:
+            raise NoAnswerError(self.failure)
+        dependency = DependencyReport("database", self.state, "", START, 1.0)
+        return ComponentReport("", "0.1.0", self.state, "", START, START, (dependency,))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def watch(clock: Clock, **components: Component) -> HealthWatch:
+    return HealthWatch(components, cache_s=1.0, now=clock.now, clock=clock)
+
+
+def test_a_mesh_of_healthy_components_is_healthy_and_lists_them_by_name(clock):
+    report = watch(clock, users=Component(clock), registry=Component(clock)).report()
+
+    assert report.state is Health.HEALTHY
+    assert [component.component for component in report.components] == ["registry", "users"]
+
+
+def test_a_component_that_does_not_answer_is_unavailable_with_reason_and_since_when(clock):
+    users, registry = Component(clock), Component(clock)
+    watching = watch(clock, users=users, registry=registry)
+    watching.report()
+    clock.seconds = 10
+    users.failure = "not reachable"
+    watching.report()
+    clock.seconds = 20
+
+    report = watching.report()
+
+    down = report.components[1]
+    assert report.state is Health.DEGRADED
+    assert (down.component, down.state, down.reason) == ("users", Health.UNAVAILABLE, "not reachable")
+    assert down.since == START + timedelta(seconds=10)
+    assert (down.version, down.start_time) == ("0.1.0", START)
+
+
+def test_a_component_that_never_answered_is_unavailable_since_it_was_asked_first(clock):
+    users = Component(clock, failure="not reachable")
+    watching = watch(clock, users=users)
+    watching.report()
+    clock.seconds = 5
+
+    report = watching.report()
+
+    assert report.state is Health.UNAVAILABLE
+    assert report.components[0].since == START
+
+
+def test_an_answer_is_given_again_for_a_moment(clock):
+    users = Component(clock)
+    watching = watch(clock, users=users)
+
+    watching.report()
+    clock.seconds = 0.9
+    watching.report()
+    assert users.asked == 1
+
+    clock.seconds = 1.0
+    watching.report()
+    assert users.asked == 2
+
+
+def test_callers_do_not_wait_for_a_component_that_hangs_once_an_answer_is_known(clock):
+    users = Component(clock)
+    watching = watch(clock, users=users)
+    before = watching.report()
+    clock.seconds = 2
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        assert go_on.wait(10)
+
+    users.meanwhile = hang
+    slow = threading.Thread(target=watching.report)
+    slow.start()
+    assert hanging.wait(10)
+
+    meanwhile = watching.report()
+    go_on.set()
+    slow.join(10)
+
+    assert meanwhile is before
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([], Health.HEALTHY),
+        ([Health.HEALTHY], Health.HEALTHY),
+        ([Health.HEALTHY, Health.DEGRADED], Health.DEGRADED),
+        ([Health.UNAVAILABLE, Health.HEALTHY], Health.DEGRADED),
+        ([Health.UNAVAILABLE, Health.UNAVAILABLE], Health.UNAVAILABLE),
+    ],
+)
+def test_the_mesh_is_as_good_as_its_components(states, expected):
+    assert overall(states) is expected
