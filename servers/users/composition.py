@@ -96,12 +96,15 @@ class Domain:
             return revoked_groups(connection, self.clock())
 
 
-def open_domain(settings: UsersSettings, clock: Callable[[], datetime] = utc_now) -> Domain:
+def open_domain(
+    settings: UsersSettings, clock: Callable[[], datetime] = utc_now, on_attempt: Callable[[str], object] = lambda _user_id: None
+) -> Domain:
     """Opens the database and puts the domain on it.
 
     Args:
         settings: Settings of the server.
         clock: The time now.
+        on_attempt: Told the identifier of the user whom a login is about.
 
     Returns:
         The domain. Its engine is to be disposed of.
@@ -132,7 +135,7 @@ def open_domain(settings: UsersSettings, clock: Callable[[], datetime] = utc_now
         api_keys=api_keys,
         accounts=Accounts(engine, passwords, withdrawal, clock, new_uuid),
         roles=roles,
-        logins=Logins(engine, passwords, api_keys, issuer, withdrawal, lockout, sessions, clock, new_uuid, on_attempt=_name_resource),
+        logins=Logins(engine, passwords, api_keys, issuer, withdrawal, lockout, sessions, clock, new_uuid, on_attempt=on_attempt),
         issuer=issuer,
         audit_log=AuditLog(engine, checkpoints.read),
         checkpoints=checkpoints,
@@ -165,7 +168,7 @@ def build(
         ValueError: The database URL, or a file with a secret, cannot be read.
         OSError: A file cannot be read or written.
     """
-    domain = open_domain(settings, clock)
+    domain = open_domain(settings, clock, _name_resource)
     password = domain.first_start.prepare(settings.admin_username, places_of(settings))
     if password is not None:
         (show_password or _password_writer(settings))(password)

@@ -64,6 +64,15 @@ class Tokens:
     scopes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Unsigned:
+    """Tokens before the signature, which is made outside of the transaction: it may have to write a signing key first."""
+
+    subject: TokenSubject
+    refresh: str
+    scopes: tuple[str, ...]
+
+
 class Logins:
     """Gives tokens to who proves who they are.
 
@@ -124,7 +133,7 @@ class Logins:
         name = username.strip().lower()
         if not self._is_password(name, password):
             raise InvalidCredentials
-        return write(self._engine, lambda connection: self._begin(connection, name, limits))
+        return self._signed(write(self._engine, lambda connection: self._begin(connection, name, limits)))
 
     def with_refresh_token(self, text: str, scopes: Collection[str] = ()) -> Tokens:
         """Continues a session. The token is used up; the answer has the next.
@@ -146,7 +155,7 @@ class Logins:
         outcome = write(self._engine, lambda connection: self._continue(connection, digest, limits))
         if outcome is None:
             raise RefreshTokenReused
-        return outcome
+        return self._signed(outcome)
 
     def with_api_key(self, text: str, scopes: Collection[str] = ()) -> Tokens:
         """Exchanges an API key for an access token.
@@ -250,7 +259,7 @@ class Logins:
             write(self._engine, lambda connection: user_rows.write_password_hash(connection, user_id, password_hash))
         return True
 
-    def _begin(self, connection: Connection, username: str, scopes: tuple[str, ...]) -> Tokens:
+    def _begin(self, connection: Connection, username: str, scopes: tuple[str, ...]) -> _Unsigned:
         now = self._clock()
         user = user_rows.find_user(connection, username, lock=True)
         if user is None or user.username != username or user.is_disabled:
@@ -271,9 +280,9 @@ class Logins:
             token_group=self._new_id(),
         )
         credential_rows.insert_session(connection, session)
-        return self._tokens(connection, user, session, ())
+        return self._unsigned(connection, user, session, ())
 
-    def _continue(self, connection: Connection, digest: str, scopes: tuple[str, ...]) -> Tokens | None:
+    def _continue(self, connection: Connection, digest: str, scopes: tuple[str, ...]) -> _Unsigned | None:
         """Gives the next tokens; None where the token was used before, and its session is ended."""
         now = self._clock()
         token = credential_rows.find_refresh_token(connection, digest)
@@ -291,15 +300,18 @@ class Logins:
         credential_rows.use_refresh_token(connection, digest, now)
         # Its token group may have changed since the row was read, by a right that was taken away.
         current = credential_rows.find_session(connection, session.id)
-        return self._tokens(connection, user, current or session, scopes)
+        return self._unsigned(connection, user, current or session, scopes)
 
-    def _tokens(self, connection: Connection, user: User, session: Session, scopes: tuple[str, ...]) -> Tokens:
+    def _unsigned(self, connection: Connection, user: User, session: Session, scopes: tuple[str, ...]) -> _Unsigned:
         grants = grants_of(connection, user.id, session.scopes)
         subject = _within(TokenSubject(user.id, user.username, "user", session.token_group, grants), scopes or session.scopes)
         refresh = _REFRESH_PREFIX + secrets.token_urlsafe(32)
         expire_time = min(session.expire_time, self._clock() + timedelta(seconds=self._sessions.idle_s))
         credential_rows.insert_refresh_token(connection, RefreshToken(_digest(refresh), session.id, expire_time))
-        return Tokens(self._issuer.issue(subject), refresh, scopes or session.scopes)
+        return _Unsigned(subject, refresh, scopes or session.scopes)
+
+    def _signed(self, unsigned: _Unsigned) -> Tokens:
+        return Tokens(self._issuer.issue(unsigned.subject), unsigned.refresh, unsigned.scopes)
 
 
 def checked_scopes(scopes: Collection[str]) -> tuple[str, ...]:
