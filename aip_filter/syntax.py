@@ -135,6 +135,7 @@ class Expression:
                 stack.extend(reversed(node.operands))
 
 
+@functools.lru_cache(maxsize=256)
 def parse(text: str) -> Expression:
     """Parse a filter.
 
