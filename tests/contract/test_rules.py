@@ -1,36 +1,23 @@
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 
-import mlops
 import protovalidate
 import pytest
-from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from mlops.registry.v1 import model_pb2, registry_service_pb2
 from mlops.users.v1 import user_pb2, users_service_pb2
 
+from tests.populated_messages import load_contracts, message_class
 from tools.contracts.openapi import paths
 from tools.contracts.reading import Contracts
+
+load_contracts()
 
 
 @pytest.fixture(scope="session")
 def validator() -> protovalidate.Validator:
     return protovalidate.Validator()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def stubs() -> None:
-    """All generated modules, so that the default pool knows every message."""
-    for module in pkgutil.walk_packages(mlops.__path__, "mlops."):
-        if module.name.endswith("_pb2"):
-            importlib.import_module(module.name)
-
-
-def _new(full_name: str) -> Message:
-    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))()
 
 
 def _violated(validator: protovalidate.Validator, message: Message) -> Iterator[str]:
@@ -41,7 +28,7 @@ def _violated(validator: protovalidate.Validator, message: Message) -> Iterator[
 
 def test_the_rules_of_every_message_compile(contracts: Contracts, validator: protovalidate.Validator) -> None:
     for described in contracts.messages():
-        validator.collect_violations(_new(described.full_name))  # raises CompilationError where a rule makes no sense
+        validator.collect_violations(message_class(described.full_name)())  # raises CompilationError where a rule makes no sense
 
 
 def test_an_update_need_not_repeat_what_the_path_does_not_name(contracts: Contracts, validator: protovalidate.Validator) -> None:
@@ -50,7 +37,7 @@ def test_an_update_need_not_repeat_what_the_path_does_not_name(contracts: Contra
         for binding in contracts.bindings(method):
             if binding.verb != "PATCH":
                 continue
-            request = _new(method.input_type.full_name)
+            request = message_class(method.input_type.full_name)()
             getattr(request, binding.body).SetInParent()
             named = {variable.path for variable in paths.parse(binding.template).variables}
             if others := set(_violated(validator, request)) - named:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
-import mlops
 import protovalidate
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from tests.populated_messages import kind_of, load_contracts, message_class, populated
 from tools.contracts import compiler
 from tools.contracts.openapi import document
-from tools.contracts.openapi.schemas import Schemas, map_entry
+from tools.contracts.openapi.schemas import Schemas
 from tools.contracts.reading import OUR_PACKAGES, Contracts
 
-for _module in pkgutil.walk_packages(mlops.__path__, "mlops."):
-    if _module.name.endswith("_pb2"):
-        importlib.import_module(_module.name)
+load_contracts()
 
 _VALIDATOR = protovalidate.Validator()
 _INTEGERS = {"int32": (32, True), "uint32": (32, False), "int64": (64, True), "uint64": (64, False)}
@@ -49,12 +45,8 @@ def _scalar_fields(contracts: Contracts) -> Iterator[FieldDescriptor]:
                 yield field
 
 
-def _kind(field: FieldDescriptor) -> str:
-    return descriptor_pb2.FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()  # type: ignore[arg-type]
-
-
 def _values(field: FieldDescriptor, rules: dict[str, Any]) -> SearchStrategy[Any]:
-    kind = _kind(field)
+    kind = kind_of(field)
     stated = rules.get(kind, {})
     if kind == "string":
         lengths = [stated[name] for name in ("min_len", "max_len") if name in stated]
@@ -80,8 +72,7 @@ def test_a_fields_schema_takes_exactly_the_values_that_its_rules_take(
     ruled: list[tuple[FieldDescriptor, dict[str, Any], jsonschema_rs.Draft202012Validator]], data: st.DataObject
 ) -> None:
     field, rules, schema = data.draw(st.sampled_from(ruled), label="field")
-    owner = descriptor_pool.Default().FindMessageTypeByName(field.containing_type.full_name)
-    sent = message_factory.GetMessageClass(owner)()
+    sent = message_class(field.containing_type.full_name)()
     value = data.draw(_values(field, rules), label=field.full_name)
     assume(value or not rules.get("ignore"))  # a zero that is ignored means that the field was left out
     setattr(sent, field.name, value)
@@ -92,34 +83,6 @@ def test_a_fields_schema_takes_exactly_the_values_that_its_rules_take(
 
     # The sign of a 64-bit integer is all that its schema says of the range.
     assert schema.is_valid(printed) != is_refused, f"{field.full_name} = {printed!r}: refused by the server is {is_refused}"
-
-
-def _populated(full_name: str, depth: int = 0) -> SearchStrategy[Any]:
-    """Returns messages of a type with anything in them, as a server might answer."""
-    described = descriptor_pool.Default().FindMessageTypeByName(full_name)
-    made = message_factory.GetMessageClass(described)
-
-    @st.composite
-    def message(draw: st.DrawFn) -> Any:
-        answer = made()
-        for field in described.fields:
-            if map_entry(field) is not None or depth > 2 or draw(st.booleans()):
-                continue
-            if field.message_type is not None:
-                name = field.message_type.full_name
-                if name == "google.protobuf.Timestamp":
-                    getattr(answer, field.name).FromDatetime(draw(st.datetimes()))
-                elif name.startswith("mlops."):
-                    inner = draw(_populated(name, depth + 1))
-                    if field.is_repeated:
-                        getattr(answer, field.name).append(inner)
-                    else:
-                        getattr(answer, field.name).CopyFrom(inner)
-            elif not field.is_repeated and _kind(field) in ("double", "float"):
-                setattr(answer, field.name, draw(st.floats(width=32)))
-        return answer
-
-    return message()
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +104,7 @@ def test_whatever_a_server_answers_has_the_types_of_its_schema(
     answers: dict[str, jsonschema_rs.Draft202012Validator], data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from(sorted(answers)), label="answer")
-    answer = data.draw(_populated(name), label="content")
+    answer = data.draw(populated(name), label="content")
     printed = json_format.MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
     # Lengths, patterns and forms of strings are the server's to keep; here they are arbitrary.
