@@ -1,0 +1,60 @@
+"""Lists that come in pages, as one iterator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from mlmesh.aio.calls import Caller
+
+Item = TypeVar("Item")
+
+
+class Pager(Generic[Item]):
+    """The items of a list; pages are fetched as they are needed.
+
+    Args:
+        caller: Makes the calls.
+        call: The list method.
+        request: Its request; `page_token` is filled in.
+        field: Name of the field of the answer that has the items.
+        timeout_s: Deadline for each page, in seconds; None = the connection's.
+    """
+
+    def __init__(
+        self, caller: Caller, call: grpc.aio.UnaryUnaryMultiCallable[Any, Any], request: Message, field: str, timeout_s: float | None
+    ) -> None:
+        self._caller = caller
+        self._call = call
+        self._request = request
+        self._field = field
+        self._timeout_s = timeout_s
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        """Yields every item."""
+        async for page in self.pages():
+            for item in page:
+                yield item
+
+    async def pages(self) -> AsyncIterator[Sequence[Item]]:
+        """Yields the items page by page."""
+        request: Any = type(self._request)()
+        request.CopyFrom(self._request)
+        while True:
+            answer = await self._caller.unary(self._call, request, timeout_s=self._timeout_s)
+            yield list(getattr(answer, self._field))
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
+    async def to_list(self, limit: int | None = None) -> list[Item]:
+        """Returns the items, at most `limit` of them."""
+        found: list[Item] = []
+        async for item in self:
+            if limit is not None and len(found) >= limit:
+                break
+            found.append(item)
+        return found

@@ -1,0 +1,51 @@
+"""Options of the channel to a mesh."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import grpc
+
+from mlmesh.addresses import Address
+from mlmesh.policies import service_config
+
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+def channel_options(address: Address) -> list[tuple[str, str | int]]:
+    """Returns the options of a channel.
+
+    Args:
+        address: Where it leads.
+    """
+    options: list[tuple[str, str | int]] = [
+        ("grpc.service_config", _retries()),
+        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        # Finds out within 30 s that the network is gone, while a call runs.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A mesh that is restarted is back in seconds; gRPC would wait for up to two minutes.
+        ("grpc.max_reconnect_backoff_ms", 3_000),
+    ]
+    if address.target.startswith(("unix:", "127.", "localhost", "[::1]")):
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def channel_credentials(ca_file: Path | None) -> grpc.ChannelCredentials:
+    """Returns TLS credentials.
+
+    Args:
+        ca_file: PEM authorities that verify the mesh's certificate; None = those of the system.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    return grpc.ssl_channel_credentials(ca_file.read_bytes() if ca_file is not None else None)
+
+
+@cache
+def _retries() -> str:
+    return service_config()

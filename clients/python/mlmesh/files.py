@@ -1,0 +1,149 @@
+"""Files and folders on their way to and from the mesh."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from mlmesh.errors import DataLoss, InvalidArgument
+
+PIECE_BYTES = 1024 * 1024
+"""Size of the pieces in which bytes travel: large enough to be fast, small enough for constant memory."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to send.
+
+    Args:
+        path: Where it is on this machine.
+        name: Its relative path in the version, with `/`.
+        digest: `sha256:` and 64 hexadecimal digits.
+        size_bytes: Its length.
+    """
+
+    path: Path
+    name: str
+    digest: str
+    size_bytes: int
+
+
+def describe(path: Path, name: str) -> Source:
+    """Reads a file once, for its digest and length."""
+    sha256, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            sha256.update(piece)
+            size += len(piece)
+    return Source(path, name, f"sha256:{sha256.hexdigest()}", size)
+
+
+def sources_of(path: Path) -> list[Source]:
+    """Describes a file, or every file below a folder, sorted by name.
+
+    Raises:
+        InvalidArgument: There is none.
+    """
+    if path.is_file():
+        return [describe(path, path.name)]
+    found = sorted(one for one in path.rglob("*") if one.is_file())
+    if not found:
+        raise InvalidArgument(f"there is no file at {path}", reason="FILES_MISSING")
+    return [describe(one, one.relative_to(path).as_posix()) for one in found]
+
+
+def place_below(folder: Path, name: str) -> Path:
+    """Returns the path of a file of a version below a folder.
+
+    Raises:
+        DataLoss: The name leads out of the folder, which no registry that is well stores.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
+        raise DataLoss(f"the version has a file {name!r}, which would be written outside of {folder}", reason="PATH_UNSAFE")
+    return folder.joinpath(*parts)
+
+
+def read_piece(file: BinaryIO) -> bytes:
+    """Reads the next piece."""
+    return file.read(PIECE_BYTES)
+
+
+def open_at(path: Path, offset_bytes: int) -> BinaryIO:
+    """Opens a file to read from a position."""
+    file = path.open("rb")
+    file.seek(offset_bytes)
+    return file
+
+
+@dataclass
+class Download:
+    """A file that is being received: resumable, and only in its place once it is whole and right.
+
+    Args:
+        target: Where it is to be.
+        digest: What it has to be.
+    """
+
+    target: Path
+    digest: str
+    size_bytes: int = 0
+    _sha256: Any = field(default_factory=hashlib.sha256)
+    _file: BinaryIO | None = None
+
+    @property
+    def partial(self) -> Path:
+        """What has arrived so far. Named after the content, so that a part of something else is never gone on with."""
+        return self.target.with_name(f".{self.target.name}.{self.digest[7:23]}.part")
+
+    def open(self) -> None:
+        """Opens it, and takes up what an earlier attempt left."""
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        while piece := self._file.read(PIECE_BYTES):
+            self._count(piece)
+
+    def append(self, piece: bytes) -> None:
+        """Adds what has arrived."""
+        self._opened().write(piece)
+        self._count(piece)
+
+    def finish(self) -> None:
+        """Puts the file into its place.
+
+        Raises:
+            DataLoss: It is not what it has to be; the partial file is gone.
+        """
+        self.close()
+        if f"sha256:{self._sha256.hexdigest()}" != self.digest:
+            self.partial.unlink()
+            raise DataLoss(f"{self.target.name} was damaged on its way: its digest is not {self.digest}", reason="DIGEST_MISMATCH")
+        self.partial.replace(self.target)
+
+    def close(self) -> None:
+        """Closes it; what has arrived stays, to be gone on with."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError("the download is not open")
+        return self._file
+
+    def _count(self, piece: bytes) -> None:
+        self._sha256.update(piece)
+        self.size_bytes += len(piece)
+
+
+def is_whole(path: Path, digest: str) -> bool:
+    """Returns whether a file is there and has a digest."""
+    return path.is_file() and describe(path, path.name).digest == digest
+
+
+Report = Callable[[str, int, int], None]
+"""Told how far a transfer is: name, bytes done, bytes in all."""

@@ -1,0 +1,264 @@
+"""Bytes of models: sent and received in pieces, taken up where they broke off."""
+# Made by clients/python/make_sync.py. Change mlmesh/aio instead.
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from google.api import httpbody_pb2
+from mlops.registry.v1 import model_pb2, registry_service_pb2
+
+from mlmesh.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from mlmesh.files import Download, Report, Source, describe, is_whole, open_at, read_piece
+from mlmesh.progress import reporting
+from mlmesh.statuses import error_of_status
+from mlmesh.sync.blocking import pause, run_blocking
+from mlmesh.sync.versions import VersionCalls
+
+_ATTEMPTS_WITHOUT_PROGRESS = 6
+_FIRST_PAUSE_S = 0.2
+
+
+class BlobCalls(VersionCalls):
+    """Calls that move bytes."""
+
+    def check_blobs(self, digests: Sequence[str], *, project: str = "", timeout_s: float | None = None) -> list[str]:
+        """Returns which of some digests are not stored yet.
+
+        Args:
+            digests: Digests, `sha256:` and 64 hexadecimal digits each.
+            project: Project; empty = `default`.
+            timeout_s: Deadline, in seconds; None = the connection's.
+        """
+        request = registry_service_pb2.CheckBlobsRequest(project=project, digests=digests)
+        answer = self._caller.unary(self._stub.CheckBlobs, request, timeout_s=timeout_s)
+        return list(answer.missing_digests)
+
+    def begin_upload(
+        self, digest: str, size_bytes: int, *, project: str = "", timeout_s: float | None = None
+    ) -> registry_service_pb2.Upload:
+        """Begins an upload, or finds the one of the same blob that was broken off.
+
+        Args:
+            digest: Digest of the whole blob.
+            size_bytes: Its length.
+            project: Project; empty = `default`.
+            timeout_s: Deadline, in seconds; None = the connection's.
+
+        Returns:
+            The upload, with the position from which to send.
+        """
+        request = registry_service_pb2.BeginUploadRequest(project=project, digest=digest, size_bytes=size_bytes)
+        return self._caller.unary(self._stub.BeginUpload, request, timeout_s=timeout_s)
+
+    def upload_blob(
+        self,
+        upload: registry_service_pb2.Upload,
+        source: Path,
+        *,
+        project: str = "",
+        progress: bool | Report = False,
+        timeout_s: float | None = None,
+    ) -> registry_service_pb2.Upload:
+        """Sends the rest of an upload in one attempt; `upload_file` makes as many as it takes.
+
+        Args:
+            upload: The upload, from `begin_upload`.
+            source: The file.
+            project: Project; empty = `default`.
+            progress: True = a bar; or a function to tell.
+            timeout_s: Deadline, in seconds; None = the connection's for transfers.
+
+        Raises:
+            mlmesh.errors.FailedPrecondition: The upload has reached another position than it says.
+        """
+        with reporting(progress) as report:
+            requests = self._pieces(upload, source, project, report)
+            return self._caller.upload(self._stub.UploadBlob, registry_service_pb2.UploadBlobRequest, requests, timeout_s=timeout_s)
+
+    def download_blob(self, digest: str, *, offset_bytes: int = 0, project: str = "", timeout_s: float | None = None) -> Iterator[bytes]:
+        """Yields the bytes of a blob in one attempt; `download_file` makes as many as it takes, and verifies.
+
+        Args:
+            digest: Digest of the blob.
+            offset_bytes: Where to begin.
+            project: Project; empty = `default`.
+            timeout_s: Deadline, in seconds; None = the connection's for transfers.
+
+        Raises:
+            mlmesh.errors.NotFound: No version of the project has it.
+            mlmesh.errors.Unavailable: The stream broke off.
+        """
+        request = registry_service_pb2.DownloadBlobRequest(project=project, digest=digest, offset_bytes=offset_bytes)
+        for answer in self._caller.stream(self._stub.DownloadBlob, request, timeout_s=timeout_s):
+            if answer.WhichOneof("message") == "end":
+                if answer.end.status.code:
+                    raise error_of_status(answer.end.status)
+                return
+            yield answer.data
+        raise Unavailable("the download broke off before its end", reason="STREAM_BROKEN_OFF")
+
+    def upload_artifact(
+        self,
+        model: str,
+        version: int,
+        path: str,
+        source: Path | str,
+        *,
+        project: str = "",
+        progress: bool | Report = False,
+        timeout_s: float | None = None,
+    ) -> model_pb2.ModelFile:
+        """Adds a file to a PENDING version. `push_version` is the resumable way.
+
+        Args:
+            model: Name of the model.
+            version: Version number.
+            path: Its relative path in the version.
+            source: The file.
+            project: Project; empty = `default`.
+            progress: True = a bar; or a function to tell.
+            timeout_s: Deadline, in seconds; None = the connection's for transfers.
+
+        Raises:
+            mlmesh.errors.FailedPrecondition: The version is not PENDING.
+        """
+        with reporting(progress) as report:
+            first = registry_service_pb2.UploadArtifactRequest(model=model, version=version, project=project, path=path)
+            requests = self._artifact_pieces(first, Path(source), report)
+            return self._caller.upload(self._stub.UploadArtifact, registry_service_pb2.UploadArtifactRequest, requests, timeout_s=timeout_s)
+
+    def download_artifact(
+        self, model: str, version: int, path: str = "", *, project: str = "", timeout_s: float | None = None
+    ) -> Iterator[bytes]:
+        """Yields the bytes of a file of a version, or of all of them as a tar archive. `pull_version` is the resumable way.
+
+        Args:
+            model: Name of the model.
+            version: Version number.
+            path: Path of the file in the version; empty = all files.
+            project: Project; empty = `default`.
+            timeout_s: Deadline, in seconds; None = the connection's for transfers.
+        """
+        request = registry_service_pb2.DownloadArtifactRequest(model=model, version=version, project=project, path=path)
+        for answer in self._caller.stream(self._stub.DownloadArtifact, request, timeout_s=timeout_s):
+            yield answer.data
+
+    def upload_file(self, source: Path | str, *, project: str = "", progress: bool | Report = False) -> model_pb2.ModelFile:
+        """Stores a file, unless its content is stored already. Goes on where it broke off, also in a later call.
+
+        Args:
+            source: The file.
+            project: Project; empty = `default`.
+            progress: True = a bar; or a function to tell.
+
+        Returns:
+            Its digest and length, for `create_model_version`.
+
+        Raises:
+            mlmesh.errors.Unavailable: It broke off several times without getting any further.
+        """
+        path = Path(source)
+        described = run_blocking(describe, path, path.name)
+        with reporting(progress) as report:
+            if self.check_blobs([described.digest], project=project):
+                self._upload(described, project, report)
+        return model_pb2.ModelFile(path=described.name, digest=described.digest, size_bytes=described.size_bytes)
+
+    def download_file(self, digest: str, target: Path | str, *, project: str = "", progress: bool | Report = False) -> Path:
+        """Writes a blob to a file and verifies it. Goes on where it broke off, also in a later call.
+
+        Args:
+            digest: Digest of the blob.
+            target: Where to; it is there only once it is whole.
+            project: Project; empty = `default`.
+            progress: True = a bar; or a function to tell.
+
+        Raises:
+            mlmesh.errors.DataLoss: It was damaged on its way.
+        """
+        with reporting(progress) as report:
+            self._download(digest, Path(target), 0, project, report)
+        return Path(target)
+
+    def _upload(self, source: Source, project: str, report: Report) -> None:
+        failures, reached = 0, -1
+        while True:
+            upload = self.begin_upload(source.digest, source.size_bytes, project=project)
+            if upload.complete:
+                report(source.name, source.size_bytes, source.size_bytes)
+                return
+            failures = 0 if upload.offset_bytes > reached else failures
+            reached = upload.offset_bytes
+            try:
+                upload = self.upload_blob(upload, source.path, project=project, progress=_named(source.name, report))
+                if upload.complete:
+                    return
+                failures += 1
+            except (Unavailable, DeadlineExceeded, FailedPrecondition):
+                failures += 1
+                if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
+                    raise
+            if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
+                raise Unavailable(f"the upload of {source.name} does not get beyond byte {reached}", reason="UPLOAD_STUCK")
+            pause(_FIRST_PAUSE_S * 2**failures)
+
+    def _download(self, digest: str, target: Path, size_bytes: int, project: str, report: Report) -> None:
+        if run_blocking(is_whole, target, digest):
+            report(target.name, size_bytes, size_bytes)
+            return
+        download = Download(target, digest)
+        run_blocking(download.open)
+        failures, reached = 0, -1
+        try:
+            while True:
+                try:
+                    for piece in self.download_blob(digest, offset_bytes=download.size_bytes, project=project):
+                        run_blocking(download.append, piece)
+                        report(target.name, download.size_bytes, size_bytes)
+                    break
+                except (Unavailable, DeadlineExceeded):
+                    failures = 1 if download.size_bytes > reached else failures + 1
+                    reached = download.size_bytes
+                    if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
+                        raise
+                    pause(_FIRST_PAUSE_S * 2**failures)
+            run_blocking(download.finish)
+        finally:
+            run_blocking(download.close)
+
+    def _pieces(
+        self, upload: registry_service_pb2.Upload, source: Path, project: str, report: Report
+    ) -> Iterator[registry_service_pb2.UploadBlobRequest]:
+        offset = upload.offset_bytes
+        file = run_blocking(open_at, source, offset)
+        try:
+            is_first = True
+            while (piece := run_blocking(read_piece, file)) or is_first:
+                yield registry_service_pb2.UploadBlobRequest(upload_id=upload.id, project=project, offset_bytes=offset, data=piece)
+                is_first = False
+                offset += len(piece)
+                report(source.name, offset, upload.size_bytes)
+        finally:
+            run_blocking(file.close)
+
+    def _artifact_pieces(
+        self, first: registry_service_pb2.UploadArtifactRequest, source: Path, report: Report
+    ) -> Iterator[registry_service_pb2.UploadArtifactRequest]:
+        request, done, total = first, 0, source.stat().st_size
+        file = run_blocking(open_at, source, 0)
+        try:
+            while (piece := run_blocking(read_piece, file)) or request is first:
+                request.body.CopyFrom(httpbody_pb2.HttpBody(content_type="application/octet-stream", data=piece))
+                yield request
+                request = registry_service_pb2.UploadArtifactRequest()
+                done += len(piece)
+                report(source.name, done, total)
+        finally:
+            run_blocking(file.close)
+
+
+def _named(name: str, report: Report) -> Report:
+    """Reports under the name that the file has in its version."""
+    return lambda _, done, total: report(name, done, total)

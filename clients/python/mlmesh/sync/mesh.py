@@ -1,0 +1,109 @@
+"""A connection to a mesh."""
+# Made by clients/python/make_sync.py. Change mlmesh/aio instead.
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from mlmesh.channels import channel_credentials, channel_options
+from mlmesh.configuration import Connection
+from mlmesh.sync.calls import Caller
+from mlmesh.sync.registry import RegistryClient
+from mlmesh.sync.serving import ServingClient
+from mlmesh.sync.system import SystemClient
+from mlmesh.sync.tokens import Tokens
+from mlmesh.sync.users import UsersClient
+
+DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_TRANSFER_TIMEOUT_S = 3600.0
+
+
+class SyncMesh:
+    """A connection to a mesh. Made by `mlmesh.connect`; close it, or use it in an `with`.
+
+    Args:
+        connection: Where to connect to and as whom.
+        timeout_s: Deadline of a call that does not state one, in seconds.
+        transfer_timeout_s: The same for calls that move bytes in bulk.
+        ca_file: PEM authorities that verify the mesh's certificate; None = those of the system.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        transfer_timeout_s: float = DEFAULT_TRANSFER_TIMEOUT_S,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._transfer_timeout_s = transfer_timeout_s
+        self._ca_file = ca_file
+
+    @property
+    def url(self) -> str:
+        """Address of the mesh."""
+        return self._connection.address.url
+
+    @cached_property
+    def users(self) -> UsersClient:
+        """Users, roles, API keys and the audit log."""
+        return UsersClient(self._channel, self._caller)
+
+    @cached_property
+    def registry(self) -> RegistryClient:
+        """Models and their versions."""
+        return RegistryClient(self._channel, self._caller)
+
+    @cached_property
+    def serving(self) -> ServingClient:
+        """Predictions."""
+        return ServingClient(self._channel, self._caller)
+
+    @cached_property
+    def system(self) -> SystemClient:
+        """Health and metrics."""
+        return SystemClient(self._channel, self._caller)
+
+    def token(self) -> str:
+        """Returns a bearer token that is valid now, for other programs; empty where the connection has no credential.
+
+        Raises:
+            mlmesh.errors.Unauthenticated: The credential is refused.
+        """
+        return self._tokens.current() if self._tokens is not None else ""
+
+    def close(self) -> None:
+        """Closes the connection. Calls that run are cancelled."""
+        if "_channel" in self.__dict__:
+            self._channel.close()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Closes the connection."""
+        self.close()
+
+    @cached_property
+    def _channel(self) -> grpc.Channel:
+        # Made on first use: an asyncio channel belongs to the event loop that runs then.
+        address = self._connection.address
+        if address.is_secure:
+            return grpc.secure_channel(address.target, channel_credentials(self._ca_file), options=channel_options(address))
+        return grpc.insecure_channel(address.target, options=channel_options(address))
+
+    @cached_property
+    def _tokens(self) -> Tokens | None:
+        return Tokens(self._channel, self._connection.credential) if self._connection.credential is not None else None
+
+    @cached_property
+    def _caller(self) -> Caller:
+        return Caller(self._tokens, timeout_s=self._timeout_s, transfer_timeout_s=self._transfer_timeout_s)
