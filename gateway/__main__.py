@@ -70,7 +70,7 @@ def build(settings: GatewaySettings) -> Server:
         component="gateway",
         dependencies=[Dependency("envoy", admin.check, is_required=False), Dependency("keys", keys.check, is_required=False)],
         metrics=envoy_metrics(admin),
-        on_close=[channel.close, admin.close, keys.close, edge.close],
+        on_close=[channel.close, keys.close, edge.close],
     )
     write_bootstrap(settings)
     edge.start()

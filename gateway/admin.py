@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import httpx
+from typing import Any
+from urllib.parse import urlencode
 
 _TIMEOUT_S = 2.0
 
@@ -17,35 +17,24 @@ class AdminError(Exception):
 
 
 class Admin:
-    """Asks an Envoy how it is, and tells it to drain.
+    """Asks an Envoy how it is, and tells it to drain. Safe to use from several threads: each question has a connection of its own.
 
     Args:
-        socket: Path of the admin socket.
+        path: Path of the admin socket.
         timeout_s: Longest wait for an answer, in seconds.
     """
 
-    def __init__(self, socket: Path, timeout_s: float = _TIMEOUT_S) -> None:
-        self._socket = socket
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://envoy", timeout=timeout_s, trust_env=False
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._client.close()
+    def __init__(self, path: Path, timeout_s: float = _TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
 
     def is_ready(self) -> bool:
         """Whether Envoy has its configuration and serves."""
         try:
-            return self._client.get("/ready").status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            self._request("GET", "/ready")
+        except AdminError:
             return False
+        return True
 
     def check(self) -> None:
         """Returns where Envoy is ready: a dependency check.
@@ -53,8 +42,7 @@ class Admin:
         Raises:
             AdminError: It is not.
         """
-        if not self.is_ready():
-            raise AdminError("Envoy is not ready")
+        self._request("GET", "/ready")
 
     def stat(self, name: str) -> int:
         """Returns a counter or gauge; 0 where Envoy has none of that name.
@@ -70,7 +58,7 @@ class Admin:
         Raises:
             AdminError: Envoy does not answer.
         """
-        found = json.loads(self._request("GET", "/stats", {"format": "json"}).text)["stats"]
+        found = json.loads(self._request("GET", "/stats", {"format": "json"}))["stats"]
         return {stat["name"]: stat["value"] for stat in found if stat.get("name", "").startswith(prefix) and "value" in stat}
 
     def healthy_endpoints(self, cluster: str) -> int:
@@ -89,7 +77,7 @@ class Admin:
         Raises:
             AdminError: Envoy does not answer.
         """
-        return self._request("GET", "/stats/prometheus", {"usedonly": ""}).text
+        return self._request("GET", "/stats/prometheus", {"usedonly": ""})
 
     def config_dump(self) -> Any:
         """Returns the configuration that is in force, with endpoints.
@@ -97,7 +85,7 @@ class Admin:
         Raises:
             AdminError: Envoy does not answer.
         """
-        return json.loads(self._request("GET", "/config_dump", {"include_eds": ""}).text)
+        return json.loads(self._request("GET", "/config_dump", {"include_eds": ""}))
 
     def start_draining(self) -> None:
         """Tells clients, answer by answer, to go elsewhere, and goes on serving.
@@ -116,10 +104,28 @@ class Admin:
         """
         return self.stat("http.public.downstream_rq_active")
 
-    def _request(self, method: str, path: str, params: dict[str, str] | None = None) -> httpx.Response:
+    def _request(self, method: str, path: str, params: dict[str, str] | None = None) -> str:
+        connection = _UnixConnection(self._path, self._timeout_s)
         try:
-            response = self._client.request(method, path, params=params)
-            response.raise_for_status()
-        except httpx.HTTPError as error:
-            raise AdminError(f"Envoy's admin interface at {self._socket}: {error}") from error
-        return response
+            connection.request(method, f"{path}?{urlencode(params)}" if params else path)
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise AdminError(f"Envoy's admin interface at {self._path} does not answer: {error}") from error
+        finally:
+            connection.close()
+        if response.status >= http.client.BAD_REQUEST:
+            raise AdminError(f"Envoy answers {response.status} to {method} {path}: {text[:200].strip()}")
+        return text
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("envoy", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connects to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

@@ -46,12 +46,12 @@ def drain(admin: Admin, timeout_s: float, *, pause: Callable[[float], object], c
 def main() -> int:
     """Drains the Envoy of the environment's settings. Exit code 0 = nothing was running, 1 = something still was, 2 = no Envoy."""
     settings = GatewaySettings()
-    with Admin(settings.admin_socket) as admin:
-        try:
-            return 0 if drain(admin, settings.drain_before_stop_s, pause=threading.Event().wait) else 1
-        except AdminError as error:
-            print(error, file=sys.stderr)
-            return 2
+    try:
+        is_quiet = drain(Admin(settings.admin_socket), settings.drain_before_stop_s, pause=threading.Event().wait)
+    except AdminError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0 if is_quiet else 1
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class Reply:
         code: gRPC code.
         reason: Reason in `ErrorInfo`.
         message: For people. `%LOCAL_REPLY_BODY%` stands for Envoy's own words.
+        http_status: Status of the HTTP answer where Envoy's own is to be replaced.
         has_retry: Whether a later repeat may succeed.
         wire: Who gets it: `grpc` clients and transcoded calls, others as `json`, or `both`.
     """
@@ -50,6 +51,7 @@ class Reply:
     code: int
     reason: str
     message: str
+    http_status: int | None = None
     has_retry: bool = False
     wire: Literal["grpc", "json", "both"] = "both"
 
@@ -95,10 +97,12 @@ REPLIES = (
         "The token has expired. POST /api/v1/auth/refresh gives a new one.",
     ),
     Reply(
-        f"response.code == 401 && {_jwt('Audiences')}",
+        # Envoy says 403. But it is the credentials that are wrong, not the rights of a caller who is known.
+        f"response.code == 403 && {_jwt('Audiences')}",
         code_pb2.UNAUTHENTICATED,
         "TOKEN_AUDIENCE",
         "The token is meant for another audience than this mesh.",
+        http_status=401,
     ),
     Reply(
         f"response.code == 401 && {_jwt('Jwt_issuer')}",
@@ -214,12 +218,17 @@ def _grpc_mapper(reply: Reply) -> hcm_pb2.ResponseMapper:
 
 def _json_mapper(reply: Reply) -> hcm_pb2.ResponseMapper:
     body = struct_pb2.Struct()
-    json_format.ParseDict(json_format.MessageToDict(status_of(reply)), body)
-    return hcm_pb2.ResponseMapper(
+    # As the transcoder prints the errors of servers.
+    printed = json_format.MessageToDict(status_of(reply), preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    json_format.ParseDict(printed, body)
+    mapper = hcm_pb2.ResponseMapper(
         filter=_condition(reply.condition),
         body_format_override=substitution_format_string_pb2.SubstitutionFormatString(json_format=body),
         headers_to_add=_retry_headers(reply),
     )
+    if reply.http_status is not None:
+        mapper.status_code.value = reply.http_status
+    return mapper
 
 
 def _condition(expression: str) -> accesslog_pb2.AccessLogFilter:

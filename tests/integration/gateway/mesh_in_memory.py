@@ -122,6 +122,9 @@ class ComponentServer:
     def seen(self) -> list[Seen]:
         return self.component.seen
 
+    def calls(self, method: str) -> list[Seen]:
+        return self.component.calls(method)
+
     def set_ready(self, is_ready: bool) -> None:
         state = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in SERVICES.values():
@@ -207,7 +210,6 @@ class Envoy:
         wait_until(ready, timeout_s, f"Envoy is not ready: {self.log.read_text()}")
 
     def stop(self) -> None:
-        self.admin.close()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(10)
         self._output.close()
@@ -275,6 +277,13 @@ class GatewayUnderTest:
 
     def answer(self, component: str, method: str, answer: Answer) -> None:
         self.components[component].component.answers[method] = answer
+
+    def replace(self, component: str, *extra: Callable[[grpc.Server], object]) -> None:
+        """Restarts a component with further servicers."""
+        old = self.components[component]
+        old.stop()
+        self.components[component] = ComponentServer(old.path, old.component, *extra)
+        self._stack.callback(self.components[component].stop)
 
     def snapshot(self, mesh: Mesh | None = None, jwks: str | None = None) -> Snapshot:
         return configuration(self.contracts, mesh or self.mesh, jwks or self.keys.jwks(), self.settings)
