@@ -137,6 +137,9 @@ def _mysql(url: URL, pool_size: int) -> Engine:
         exists = connection.execute(text("SELECT 1 FROM information_schema.schemata WHERE schema_name = :name"), {"name": database}).first()
         if exists is None:
             connection.execute(text(f"CREATE DATABASE IF NOT EXISTS `{database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
+        is_mariadb = "mariadb" in str(connection.execute(text("SELECT VERSION()")).scalar()).lower()
+    # Their collations have different names, and either answers to the other's URL.
+    url = url.set(drivername="mariadb+pymysql" if is_mariadb else "mysql+pymysql")
     # All times are UTC, and a value too long is an error instead of a truncation.
     init = "SET time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO'"
     return _server_engine(url, pool_size, {"init_command": init})

@@ -13,13 +13,17 @@ from sqlalchemy.types import TypeEngine
 __all__ = ["ExactString", "ExactText", "JsonText", "UtcDateTime", "exact_float"]
 
 _MYSQL = ("mysql", "mariadb")
+# utf8mb4_bin takes "a" for "a ": the older collations pad with blanks before they compare.
+_MYSQL_EXACT = "utf8mb4_0900_bin"
+_MARIADB_EXACT = "utf8mb4_nopad_bin"
 
 
 def ExactString(length: int) -> String:  # noqa: N802 - reads as the type it returns
     """Return a text of at most `length` characters that is compared and sorted by code point: `a` is not `A`, on no database."""
     return (
         String(length)
-        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL)
+        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation=_MYSQL_EXACT), "mysql")
+        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation=_MARIADB_EXACT), "mariadb")
         .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
     )
 
@@ -28,7 +32,8 @@ def ExactText() -> Text:  # noqa: N802
     """Return a text of any length that is compared by code point."""
     return (
         Text()
-        .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL)
+        .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation=_MYSQL_EXACT), "mysql")
+        .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation=_MARIADB_EXACT), "mariadb")
         .with_variant(postgresql.TEXT(collation="C"), "postgresql")
     )
 

@@ -138,27 +138,11 @@ class MetadataBackend(Protocol):
         """Undo `delete_version`. Nothing happens where it is not deleted."""
         ...
 
-    def attach_file(self, project: str, model: str, version: int, file: FileEntry) -> ModelVersion:
-        """Add a stored file to a PENDING version, in place of one of the same path.
-
-        Raises:
-            IllegalTransition: If it is not PENDING.
-        """
-        ...
-
     def finalize_version(self, project: str, model: str, version: int) -> ModelVersion:
         """Make a PENDING version with files READY. Nothing happens where it is READY already.
 
         Raises:
             IllegalTransition: If it is FAILED, or has no files.
-        """
-        ...
-
-    def fail_version(self, project: str, model: str, version: int, error: VersionError) -> ModelVersion:
-        """Give a PENDING version up. Nothing happens where it is FAILED already.
-
-        Raises:
-            IllegalTransition: If it is READY.
         """
         ...
 
@@ -197,11 +181,11 @@ class MetadataBackend(Protocol):
         ...
 
     def get_statistics(self, project: str | None = None) -> Statistics:
-        """Return counts of a project, or of all."""
+        """Return counts of a project, or of all that this backend serves."""
         ...
 
     def find_models_by_tag(self, key: str, value: str, project: str | None = None) -> list[RegisteredModel]:
-        """Return the models that have this tag, by name, in a project or in all."""
+        """Return the models that have this tag, by name, in a project or in all that this backend serves."""
         ...
 
     def check(self) -> None:
@@ -227,7 +211,23 @@ class Purged:
 
 
 class CollectableBackend(MetadataBackend, Protocol):
-    """A backend that lives here, next to its blobs, and so can say which blobs nobody needs."""
+    """A backend that lives here, next to its blobs: it takes files that are stored, and can say which blobs nobody needs."""
+
+    def attach_file(self, project: str, model: str, version: int, file: FileEntry) -> ModelVersion:
+        """Add a stored file to a PENDING version, in place of one of the same path.
+
+        Raises:
+            IllegalTransition: If it is not PENDING.
+        """
+        ...
+
+    def fail_version(self, project: str, model: str, version: int, error: VersionError) -> ModelVersion:
+        """Give a PENDING version up. Nothing happens where it is FAILED already.
+
+        Raises:
+            IllegalTransition: If it is READY.
+        """
+        ...
 
     def purge(self, *, before: datetime, pending_before: datetime, dry_run: bool = False) -> Purged:
         """Take away what was deleted or FAILED before a time, and make PENDING versions not touched since another FAILED.

@@ -1,0 +1,49 @@
+"""Real servers, started once a session by the first test that needs them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real_servers.mariadb import MariadbServer, mariadb_server
+from tests.real_servers.postgresql import PostgresqlServer, postgresql_server
+from tests.real_servers.s3 import S3Server, s3_server
+
+pytest.register_assert_rewrite("tests.registry_behaviour", "tests.collection_behaviour")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 with one bucket."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+    """A running PostgreSQL."""
+    with postgresql_server(tmp_path_factory.mktemp("pg")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgresql: PostgresqlServer) -> str:
+    """The URL of an empty database in a running PostgreSQL."""
+    return postgresql.new_database()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """A running MariaDB; tests that use it are marked `system_package`."""
+    # Not in pytest's folder, whose name grows with its number: a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="mariadb-") as folder, mariadb_server(Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariadbServer) -> str:
+    """The URL of an empty database in a running MariaDB."""
+    return mariadb.new_database()
