@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 _STATE_COLOURS = {
     "healthy": "green",
@@ -46,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
 
     Args:
         columns: Column names.
-        rows: Cells; None is printed as `-`.
+        rows: Cells; None and an empty string are printed as `-`, a `Text` in its style.
         title: Title above the table.
         empty: What to print where there are no rows.
     """
@@ -55,7 +56,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         table.add_column(column, overflow="fold")
     count = 0
     for row in rows:
-        table.add_row(*("-" if cell is None or cell == "" else escape(str(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else escape(str(cell)) if cell not in (None, "") else "-" for cell in row))
         count += 1
     if count:
         console().print(table)
