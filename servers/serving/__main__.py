@@ -18,8 +18,9 @@ from servers.runtime.service_identity import ServiceCredentials
 from servers.runtime.tokens import TokenVerifier
 from servers.serving.artifacts import ArtifactCache
 from servers.serving.engine import PredictionEngine
+from servers.serving.entries import Limits
 from servers.serving.json_body import BodyParser
-from servers.serving.loaded_models import Limits, LoadedModels
+from servers.serving.loaded_models import LoadedModels
 from servers.serving.loading import OnnxLoader
 from servers.serving.metrics import ServingMetrics
 from servers.serving.model_source import ModelSource, SourceVersion

@@ -9,7 +9,7 @@ from mlops.common.v1 import tensor_pb2
 from mlops.serving.v1 import served_model_pb2, serving_service_pb2
 
 from servers.serving.engine import JsonCall, Prediction
-from servers.serving.loaded_models import ModelView, State
+from servers.serving.entries import ModelView, State
 from servers.serving.model_source import ModelChoice, model_choice
 from servers.serving.signature import Signature, TensorSpec
 from servers.serving.tensors import RawTensor, raw_of

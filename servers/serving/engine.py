@@ -16,10 +16,11 @@ import numpy as np
 from servers.runtime.errors import DomainError
 from servers.runtime.tracing import span
 from servers.serving import json_body, tensors
+from servers.serving.entries import Entry, Loaded
 from servers.serving.errors import InvalidModelChoice, UnknownOutput
 from servers.serving.json_answer import predictions_json
 from servers.serving.json_body import PredictBody
-from servers.serving.loaded_models import Entry, Loaded, LoadedModels
+from servers.serving.loaded_models import LoadedModels
 from servers.serving.model_source import ModelChoice, model_choice
 from servers.serving.resolution import Resolver
 from servers.serving.signature import DYNAMIC, Signature, TensorSpec, names_of

@@ -110,7 +110,8 @@ def _element(element: object, spec: TensorSpec, path: str, shape: Sequence[int],
             _refuse_range(spec, path, shape, index, element)
         return whole
     if isinstance(element, (list, dict)):
-        _refuse_shape_at(spec, _place(path, shape, index), element)
+        place = _place(path, shape, index)
+        raise _invalid(place, f"input `{spec.name}` expects {spec}; {_too_deep(element)}")
     raise _invalid(_place(path, shape, index), f"input `{spec.name}` expects {_wanted(spec)}; got {shown(element)}")
 
 
@@ -187,14 +188,14 @@ def _refuse_shape(value: object, spec: TensorSpec, path: str, shape: Sequence[in
     raise _invalid(path, f"input `{spec.name}` expects {spec}; got {got}")
 
 
-def _refuse_shape_at(spec: TensorSpec, place: str, element: object) -> NoReturn:
-    raise _invalid(place, f"input `{spec.name}` expects {spec}; got {shown(element)} where {_wanted(spec)} is expected")
+def _too_deep(value: object) -> str:
+    return f"got {shown(value)} where a value is expected: it is nested too deep"
 
 
 def _walk(value: object, extents: list[int], path: str, depth: int) -> Iterator[tuple[str, str]]:
     if depth == len(extents):
         if isinstance(value, (list, dict)):
-            yield path, f"got {shown(value)} where a value is expected: it is nested too deep"
+            yield path, _too_deep(value)
         return
     if not isinstance(value, list):
         yield path, f"got {shown(value)} where a list is expected: it is not nested deep enough"

@@ -13,117 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
-from typing import Protocol
 
 from servers.runtime.errors import DomainError
+from servers.serving.entries import Entry, Limits, Loaded, Loader, ModelView, State, failure_of, view_of
 from servers.serving.errors import ModelLoadFailed, ModelLoading, ModelNotLoaded
-from servers.serving.metrics import VersionMetrics
-from servers.serving.model_source import SourceVersion
-from servers.serving.onnx_session import OnnxSession
-from servers.serving.signature import Signature
-from servers.serving.statistics import Statistics, StatisticsView
+from servers.serving.model_source import Key, SourceVersion
 
 _LOGGER = logging.getLogger(__name__)
-
-Key = tuple[str, str, int]
-"""Project, name and version."""
-
-
-class State(Enum):
-    """Where a loaded version is in its life."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the table may hold.
-
-    Args:
-        max_models: Versions in memory; the least recently used makes room.
-        max_bytes: Size of their files together, likewise.
-        max_failed: FAILED entries kept to tell why.
-        max_waiting: Calls that wait for a load at the same time.
-        load_wait_s: Longest time a call waits for a load, in seconds.
-    """
-
-    max_models: int
-    max_bytes: int
-    max_failed: int
-    max_waiting: int
-    load_wait_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a load brings.
-
-    Args:
-        session: The model, warmed.
-        digest: Digest of the file that is run.
-        size_bytes: Size of its files.
-        metrics: Counts its predictions.
-    """
-
-    session: OnnxSession
-    digest: str
-    size_bytes: int
-    metrics: VersionMetrics
-
-
-class Loader(Protocol):
-    """Fetches, checks, loads and warms a version."""
-
-    def __call__(self, version: SourceVersion, reserve: Callable[[int], None]) -> Loaded:
-        """Loads; calls `reserve` with the size in bytes once that is known, before memory is taken."""
-        ...
-
-
-@dataclass(eq=False)
-class Entry:
-    """One version in the table. Its mutable fields are guarded by the table's lock."""
-
-    source: SourceVersion
-    state: State = State.LOADING
-    loaded: Loaded | None = None
-    error: DomainError | None = None
-    size_bytes: int = 0
-    in_flight: int = 0
-    used_at: float = 0.0
-    started_at: float = 0.0
-    load_time: datetime | None = None
-    load_duration_s: float = 0.0
-    settled: threading.Event = field(default_factory=threading.Event)
-    emptied: threading.Event = field(default_factory=threading.Event)
-    statistics: Statistics = field(default_factory=Statistics)
-
-    @property
-    def key(self) -> Key:
-        """What the table finds it by."""
-        return self.source.project, self.source.name, self.source.version
-
-
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """What can be told of an entry."""
-
-    project: str
-    name: str
-    version: int
-    state: State
-    error: str
-    digest: str
-    size_bytes: int
-    signature: Signature | None
-    load_time: datetime | None
-    load_duration_s: float
-    statistics: StatisticsView
 
 
 class LoadedModels:
@@ -187,13 +84,13 @@ class LoadedModels:
             As `lease`.
         """
         with self._lock:
-            entry = self._entries.get(_key(source))
+            entry = self._entries.get(source.key)
             if entry is not None and entry.state is State.FAILED:
-                del self._entries[entry.key]
+                del self._entries[entry.source.key]
         entry, _ = self._acquire(source, None)
         try:
             with self._lock:
-                return _view(entry)
+                return view_of(entry)
         finally:
             self._release(entry)
 
@@ -233,7 +130,7 @@ class LoadedModels:
         """What is in the table, for one project."""
         with self._lock:
             entries = [*self._entries.values(), *self._leaving]
-            return [_view(entry) for entry in entries if entry.source.project == project]
+            return [view_of(entry) for entry in entries if entry.source.project == project]
 
     def ready_count(self) -> int:
         """How many versions answer predictions."""
@@ -252,13 +149,13 @@ class LoadedModels:
         deadline = self._clock() + min(self._limits.load_wait_s, self._limits.load_wait_s if wait_s is None else wait_s)
         while True:
             with self._lock:
-                entry = self._entries.get(_key(source)) or self._begin_load(source)
+                entry = self._entries.get(source.key) or self._begin_load(source)
                 if entry.loaded is not None:
                     entry.in_flight += 1
                     entry.used_at = self._clock()
                     return entry, entry.loaded
                 if entry.state is State.FAILED:
-                    raise _failure(entry)
+                    raise failure_of(entry)
             self._await(entry, deadline)
 
     def _await(self, entry: Entry, deadline: float) -> None:
@@ -273,7 +170,7 @@ class LoadedModels:
         if not is_settled:
             raise ModelLoading(f"{named} is being loaded and was not ready in time; try again", retry_after_s=1)
         if entry.error is not None:
-            raise _failure(entry)
+            raise failure_of(entry)
 
     def _release(self, entry: Entry) -> None:
         with self._lock:
@@ -282,7 +179,7 @@ class LoadedModels:
 
     def _begin_load(self, source: SourceVersion) -> Entry:
         entry = Entry(source, started_at=self._clock(), used_at=self._clock())
-        self._entries[entry.key] = entry
+        self._entries[entry.source.key] = entry
         self._loaders.submit(self._run_load, entry)
         return entry
 
@@ -319,10 +216,10 @@ class LoadedModels:
             entry.size_bytes = 0
             entry.load_duration_s = self._clock() - entry.started_at
             if not is_lasting:
-                self._entries.pop(entry.key, None)
+                self._entries.pop(entry.source.key, None)
             failed = [other for other in self._entries.values() if other.state is State.FAILED]
             for other in sorted(failed, key=lambda other: other.used_at)[: max(0, len(failed) - self._limits.max_failed)]:
-                del self._entries[other.key]
+                del self._entries[other.source.key]
             entry.settled.set()
         _LOGGER.warning("loading `%s` version %d failed: %s", entry.source.name, entry.source.version, error.message)
 
@@ -344,7 +241,7 @@ class LoadedModels:
                 count, total = count - 1, total - other.size_bytes
 
     def _begin_unload(self, entry: Entry) -> Entry:
-        self._entries.pop(entry.key, None)
+        self._entries.pop(entry.source.key, None)
         entry.state = State.UNLOADING
         self._leaving.add(entry)
         self._let_go_if_empty(entry)
@@ -363,43 +260,3 @@ class LoadedModels:
         finally:
             entry.emptied.set()
         _LOGGER.info("unloaded `%s` version %d", entry.source.name, entry.source.version)
-
-
-def _key(source: SourceVersion) -> Key:
-    return source.project, source.name, source.version
-
-
-def _failure(entry: Entry) -> DomainError:
-    """A fresh exception for each caller, since raising one puts a traceback into it."""
-    error = entry.error
-    assert error is not None  # noqa: S101  # set together with FAILED
-    if isinstance(error, ModelLoadFailed):
-        named = f"`{entry.source.name}` version {entry.source.version}"
-        text = f"{named} cannot be loaded: {error.message}. Save it anew, or call LoadModel to try again"
-        return ModelLoadFailed(text, preconditions=[("MODEL_LOADS", entry.source.name, error.message)])
-    return type(error)(
-        error.message,
-        metadata=error.metadata,
-        field_violations=error.field_violations,
-        preconditions=error.preconditions,
-        resource=error.resource,
-        retry_after_s=error.retry_after_s,
-        reason=error.reason,
-    )
-
-
-def _view(entry: Entry) -> ModelView:
-    loaded = entry.loaded
-    return ModelView(
-        project=entry.source.project,
-        name=entry.source.name,
-        version=entry.source.version,
-        state=entry.state,
-        error=entry.error.message if entry.error is not None else "",
-        digest=loaded.digest if loaded is not None else "",
-        size_bytes=entry.size_bytes,
-        signature=loaded.session.signature if loaded is not None else None,
-        load_time=entry.load_time,
-        load_duration_s=entry.load_duration_s,
-        statistics=entry.statistics.view(),
-    )

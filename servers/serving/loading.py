@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from servers.serving.artifacts import ArtifactCache
-from servers.serving.loaded_models import Loaded
+from servers.serving.entries import Loaded
 from servers.serving.metrics import ServingMetrics
 from servers.serving.model_source import SourceVersion
 from servers.serving.onnx_session import OnnxSession

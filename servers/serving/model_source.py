@@ -13,6 +13,9 @@ DEFAULT_PROJECT = "default"
 STAGES = ("none", "development", "staging", "production", "archived")
 """Stages of a version, as a choice names them."""
 
+Key = tuple[str, str, int]
+"""Project, name and version."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
@@ -112,6 +115,11 @@ class SourceVersion:
     format: str
     onnx_path: str
     files: tuple[SourceFile, ...]
+
+    @property
+    def key(self) -> Key:
+        """What it is found by."""
+        return self.project, self.name, self.version
 
     def file(self, path: str) -> SourceFile | None:
         """The file of that path, if there is one."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from aip_filter import Field, Schema, decode_page_token, encode_page_token, page_in_memory, parse, parse_order_by, to_predicate
 from servers.runtime.paging import page_size
-from servers.serving.loaded_models import ModelView, State
+from servers.serving.entries import ModelView, State
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SCHEMA = Schema(
