@@ -13,12 +13,12 @@ _RUNTIME_MIGRATIONS = Path(__file__).parent / "migrations"
 _RUNTIME_VERSION_TABLE = "runtime_version"
 
 
-def open_database(settings: ServerSettings, migrations: Path) -> Engine:
+def open_database(settings: ServerSettings, migrations: Path | None = None) -> Engine:
     """Opens the database of a component and brings its tables to the newest version.
 
     Args:
         settings: `database_url`, and the component whose schema it is.
-        migrations: Folder of the component's migrations, with a folder `versions`.
+        migrations: Folder of the component's migrations, with a folder `versions`; None where a library brings its own.
 
     Returns:
         The engine; `build_server(database=...)` disposes of it.
@@ -30,5 +30,6 @@ def open_database(settings: ServerSettings, migrations: Path) -> Engine:
     """
     engine = connect(settings.database_url, schema=settings.component or None)
     migrate(engine, _RUNTIME_MIGRATIONS, version_table=_RUNTIME_VERSION_TABLE)
-    migrate(engine, migrations)
+    if migrations is not None:
+        migrate(engine, migrations)
     return engine

@@ -1,0 +1,100 @@
+"""Blobs on their way in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from model_management.catalog import ModelCatalog
+from model_management.errors import InvalidValue
+from servers.registry.errors import BlobNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """Where an upload stands.
+
+    Args:
+        upload_id: Its identifier; empty where the blob was stored already.
+        digest: Digest of the whole blob.
+        size_bytes: Length of the whole blob.
+        offset_bytes: Bytes that are stored.
+        is_complete: Whether the blob is stored whole and verified.
+    """
+
+    upload_id: str
+    digest: str
+    size_bytes: int
+    offset_bytes: int
+    is_complete: bool
+
+
+class Transfers:
+    """Takes and gives blobs, resumable in both directions.
+
+    Args:
+        catalog: Keeps the blobs, and says which of them a project may read.
+        max_file_bytes: Largest blob that is taken.
+    """
+
+    def __init__(self, catalog: ModelCatalog, max_file_bytes: int) -> None:
+        self._catalog = catalog
+        self._blobs = catalog.blobs
+        self._max_file_bytes = max_file_bytes
+
+    def missing(self, digests: Sequence[str]) -> list[str]:
+        """Returns those digests that are not stored, in the order asked."""
+        present = self._blobs.exists_many(digests)
+        return [digest for digest in digests if digest not in present]
+
+    def begin(self, digest: str, size_bytes: int, upload_id: str) -> UploadProgress:
+        """Begins an upload, or finds one.
+
+        Args:
+            digest: Digest of the whole blob.
+            size_bytes: Its length.
+            upload_id: An upload that was broken off; empty for a new one.
+
+        Raises:
+            InvalidValue: The blob is larger than this server takes.
+            blob_store.UploadNotFound: The upload is gone.
+        """
+        if size_bytes > self._max_file_bytes:
+            raise InvalidValue("size_bytes", f"{size_bytes:,} bytes are more than the {self._max_file_bytes:,} that this server takes")
+        if digest in self._blobs.exists_many([digest]):
+            return UploadProgress("", digest, size_bytes, size_bytes, is_complete=True)
+        if not upload_id:
+            upload_id = self._blobs.begin_upload(digest, size_bytes)
+        return self._completed_if_whole(upload_id)
+
+    def append(self, upload_id: str, offset_bytes: int, chunks: Iterable[bytes]) -> UploadProgress:
+        """Goes on with an upload, and completes it with its last byte.
+
+        Raises:
+            blob_store.UploadNotFound: There is no such upload.
+            blob_store.OffsetMismatch: The upload stands elsewhere.
+            blob_store.DigestMismatch: The whole is not what was announced.
+        """
+        self._blobs.append(upload_id, offset_bytes, chunks)
+        return self._completed_if_whole(upload_id)
+
+    def download(self, project: str, digest: str, offset_bytes: int) -> Iterator[bytes]:
+        """Reads a blob from an offset.
+
+        Raises:
+            BlobNotFound: No version of the project refers to such a blob.
+            InvalidValue: The offset lies behind its end.
+        """
+        if not self._catalog.is_readable(project, digest):
+            raise BlobNotFound(project, digest)
+        size_bytes = self._blobs.stat(digest).size_bytes
+        if offset_bytes > size_bytes:
+            raise InvalidValue("offset_bytes", f"{offset_bytes:,} lies behind the end; the blob has {size_bytes:,} bytes")
+        return self._blobs.open(digest, offset_bytes)
+
+    def _completed_if_whole(self, upload_id: str) -> UploadProgress:
+        upload = self._blobs.upload(upload_id)
+        is_complete = upload.offset == upload.size_bytes
+        if is_complete:
+            self._blobs.complete(upload_id)
+        return UploadProgress(upload_id, upload.digest, upload.size_bytes, upload.offset, is_complete)
