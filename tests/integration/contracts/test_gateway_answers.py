@@ -106,15 +106,11 @@ def test_a_request_made_by_the_document_arrives_whole(
     path, query, body = binding.template, {}, {}
     operation = _operation(openapi, binding)
 
+    for variable in paths.parse(binding.template).variables:
+        path = path.replace("{" + variable.path + "}", quote(_text(_taken(printed, variable.path)), safe=""))
     for parameter in operation.get("parameters", []):
-        value = _taken(printed, parameter["name"].split("."))
-        if value is None:
-            continue
-        text = [_text(each) for each in value] if isinstance(value, list) else _text(value)
-        if parameter["in"] == "path":
-            path = path.replace("{" + parameter["name"] + "}", quote(str(text), safe=""))
-        else:
-            query[parameter["name"]] = text
+        if parameter["in"] == "query" and (value := _taken(printed, parameter["name"])) is not None:
+            query[parameter["name"]] = [_text(each) for each in value] if isinstance(value, list) else _text(value)
     if "requestBody" in operation:
         body = {"json": printed if binding.body == "*" else printed.pop(binding.body, {})}
     response = _send(gateway, binding, path, params=query, **body)
@@ -136,11 +132,12 @@ def _set_path(request: Any, path: str, draw: Any) -> None:
     setattr(request, name, draw(_SEGMENT if is_text else st.integers(1, 2**31 - 1), label=path))
 
 
-def _taken(printed: dict[str, Any], path: list[str]) -> Any:
-    """Takes a value out of a document; None where it is not there."""
-    for name in path[:-1]:
+def _taken(printed: dict[str, Any], path: str) -> Any:
+    """Takes a value such as `model.name` out of a document; None where it is not there."""
+    *outer, own = path.split(".")
+    for name in outer:
         printed = printed.get(name, {})
-    return printed.pop(path[-1], None)
+    return printed.pop(own, None)
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tools.contracts.openapi import errors
+from collections.abc import Iterable
+
+from tools.contracts.openapi import errors, paths
 from tools.contracts.openapi.constraints import Schema
 from tools.contracts.openapi.operations import API_KEY, BEARER, Operations
 from tools.contracts.openapi.schemas import Schemas
@@ -21,7 +23,7 @@ REST surface of mlmesh. The same methods answer gRPC and gRPC-Web on the same po
 
 
 class PathClash(ValueError):
-    """Two bindings have the same verb and path."""
+    """Two bindings have the same verb and path, or paths that differ in the names of their variables only."""
 
 
 def build(contracts: Contracts) -> Schema:
@@ -44,6 +46,7 @@ def build(contracts: Contracts) -> Schema:
             if operation.verb in verbs:
                 raise PathClash(f"{operation.verb.upper()} {operation.path}: {method.full_name} and {verbs[operation.verb]['operationId']}")
             verbs[operation.verb] = operation.content
+    _check_names(found)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -68,3 +71,12 @@ def build(contracts: Contracts) -> Schema:
             },
         },
     }
+
+
+def _check_names(found: Iterable[str]) -> None:
+    """OpenAPI takes `/models/{name}` and `/models/{model}` for the same path, and allows one of them."""
+    by_shape: dict[str, str] = {}
+    for path in found:
+        other = by_shape.setdefault(paths.shape(path), path)
+        if other != path:
+            raise PathClash(f"{path} and {other} are one path; name their variables alike")

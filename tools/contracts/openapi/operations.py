@@ -86,7 +86,7 @@ class Operations:
                 schema.pop(keyword, None)
             if schema.get("type") == "string" and "pattern" not in schema:
                 schema.setdefault("minLength", 1)  # an empty segment is another path
-            parameter = {"name": variable.path, "in": "path", "required": True, "description": schema.pop("description", "")}
+            parameter = {"name": variable.name, "in": "path", "required": True, "description": schema.pop("description", "")}
             if variable.spans_segments:
                 parameter["description"] += " May contain `/`."
             yield {**parameter, "schema": schema}

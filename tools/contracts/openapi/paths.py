@@ -20,10 +20,12 @@ class PathVariable:
 
     Attributes:
         path: Path of the field in the request, for example `model.name`.
+        name: Name of the parameter. Tools trip over dots in it, and paths that differ in names only must not, so it is the field's own.
         spans_segments: Whether its value may contain `/`.
     """
 
     path: str
+    name: str
     spans_segments: bool
 
 
@@ -32,7 +34,7 @@ class Template:
     """A path template, read.
 
     Attributes:
-        path: As OpenAPI writes it, for example `/api/v1/models/{model.name}:restore`.
+        path: As OpenAPI writes it, for example `/api/v1/models/{name}:restore`.
         variables: In the order of the path.
     """
 
@@ -49,16 +51,23 @@ def parse(template: str) -> Template:
         UnsupportedTemplate: A variable has another pattern, or a wildcard stands outside of a variable.
     """
     variables = []
+    fields = [found["field"] for found in _VARIABLE.finditer(template)]
+    names = _parameter_names(fields)
     for found in _VARIABLE.finditer(template):
         pattern = found["pattern"] or "*"
         if pattern not in ("*", "**"):
             raise UnsupportedTemplate(f"{template}: variable {found['field']!r} has the pattern {pattern!r}; allowed are `*` and `**`")
-        variables.append(PathVariable(path=found["field"], spans_segments=pattern == "**"))
-    path = _VARIABLE.sub(lambda found: "{" + found["field"] + "}", template)
+        variables.append(PathVariable(path=found["field"], name=names[found["field"]], spans_segments=pattern == "**"))
+    path = _VARIABLE.sub(lambda found: "{" + names[found["field"]] + "}", template)
     rest = _VARIABLE.sub("", template)
     if not template.startswith("/") or set(rest) & set("{}*"):
         raise UnsupportedTemplate(f"{template}: expected `/segment/{{variable}}/...`, wildcards only inside of variables")
     return Template(path=path, variables=tuple(variables))
+
+
+def _parameter_names(fields: list[str]) -> dict[str, str]:
+    own = [field.rpartition(".")[2] for field in fields]
+    return {field: name if own.count(name) == 1 else field.replace(".", "_") for field, name in zip(fields, own, strict=True)}
 
 
 def resolve(request: Descriptor, path: str) -> FieldDescriptor:

@@ -121,6 +121,7 @@ class Schemas:
         if required := [field.name for field in fields if not is_partial and is_required(self._contracts, field)]:
             schema["required"] = required
         schema["properties"] = {field.name: self.field(field) for field in fields}
+        schema["propertyNames"] = {"minLength": 1}  # unknown names are ignored, but a name there must be
         if choices := self._choices(described, without):
             schema["allOf"] = choices
         return schema

@@ -268,6 +268,20 @@ def test_two_methods_with_one_path_are_refused(tmp_path: Path) -> None:
         document.build(_contracts(tmp_path, body))
 
 
+def test_one_path_with_two_names_for_its_variable_is_refused(tmp_path: Path) -> None:
+    body = """
+    service AService {
+      rpc One(OneRequest) returns (google.protobuf.Empty) { option (google.api.http) = {get: "/api/v1/{a}"}; %(policy)s }
+      rpc Two(TwoRequest) returns (google.protobuf.Empty) { option (google.api.http) = {post: "/api/v1/{b}"}; %(policy)s }
+    }
+    message OneRequest { string a = 1; }
+    message TwoRequest { string b = 1; }
+    """
+
+    with pytest.raises(document.PathClash, match=r"/api/v1/{b} and /api/v1/{a} are one path; name their variables alike"):
+        document.build(_contracts(tmp_path, body))
+
+
 def test_a_method_without_a_policy_is_refused(tmp_path: Path) -> None:
     body = """
     service AService { rpc One(OneRequest) returns (google.protobuf.Empty) { option (google.api.http) = {get: "/api/v1/a"}; } }

@@ -15,14 +15,19 @@ _NAMES = st.from_regex(r"\A[a-z][a-z0-9_]{0,8}(\.[a-z][a-z0-9_]{0,8})?\Z")
     ("template", "path", "variables"),
     [
         ("/api/v1/models", "/api/v1/models", ()),
-        ("/api/v1/models/{name}", "/api/v1/models/{name}", (PathVariable("name", False),)),
-        ("/api/v1/models/{name=*}", "/api/v1/models/{name}", (PathVariable("name", False),)),
-        ("/api/v1/models/{model.name}:restore", "/api/v1/models/{model.name}:restore", (PathVariable("model.name", False),)),
+        ("/api/v1/models/{name}", "/api/v1/models/{name}", (PathVariable("name", "name", False),)),
+        ("/api/v1/models/{name=*}", "/api/v1/models/{name}", (PathVariable("name", "name", False),)),
+        ("/api/v1/models/{model.name}:restore", "/api/v1/models/{name}:restore", (PathVariable("model.name", "name", False),)),
         ("/api/v1/models:search", "/api/v1/models:search", ()),
+        (
+            "/v1/{from.name}/to/{to.name}",
+            "/v1/{from_name}/to/{to_name}",
+            (PathVariable("from.name", "from_name", False), PathVariable("to.name", "to_name", False)),
+        ),
         (
             "/api/v1/runs/{run_id}/artifacts/{path=**}",
             "/api/v1/runs/{run_id}/artifacts/{path}",
-            (PathVariable("run_id", False), PathVariable("path", True)),
+            (PathVariable("run_id", "run_id", False), PathVariable("path", "path", True)),
         ),
     ],
 )
