@@ -81,7 +81,7 @@ async def _run(place: Place, host: str, port: int, limits: SupervisionLimits, on
     environment = {**_FRUGAL, **os.environ, **mesh_environment(place, host, port), "PYTHONPATH": _python_path(os.environ)}
     state_file = place.data_dir / "state.json"
     supervisor = Supervisor(
-        mesh_processes(place),
+        mesh_processes(place, host, port),
         environment=environment,
         working_dir=place.run_dir,
         log_dir=place.log_dir,

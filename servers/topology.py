@@ -88,8 +88,13 @@ class Place:
         return f"unix:{self.socket(component)}"
 
 
-def mesh_processes(place: Place) -> tuple[Process, ...]:
+def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
     """Returns the processes of `mlmesh up`.
+
+    Args:
+        place: Where the mesh keeps its files.
+        host: Address on which Envoy serves the public.
+        port: Port on which Envoy serves the public.
 
     Servers wait for each other by themselves (a key that is not there yet is asked for again), so they start in parallel. Only
     Envoy waits, for the control plane that writes its bootstrap.
@@ -124,7 +129,11 @@ def mesh_processes(place: Place) -> tuple[Process, ...]:
                 # What the drain command asks for takes effect at once; the time is only when Envoy would give up by itself.
                 *("--drain-strategy", "immediate", "--drain-time-s", "30"),
             ),
-            probes=(HttpProbe(place.socket("envoy-admin"), "/ready"),),
+            # Envoy is LIVE also where its listener was refused, for example because somebody else has taken the port meanwhile.
+            probes=(
+                HttpProbe(place.socket("envoy-admin"), "/ready"),
+                HttpProbe(place.socket("envoy-admin"), "/listeners", expected=f"{f'[{host}]' if ':' in host else host}:{port}"),
+            ),
             starts_after=("gateway",),
             needs=("control", "serving", "gateway"),
             drain_command=(sys.executable, "-P", "-m", "gateway.drain"),

@@ -31,8 +31,6 @@ async def check(probe: GrpcProbe | HttpProbe) -> None:
     Raises:
         ProbeFailed: It is not.
     """
-    if not probe.socket.exists():
-        raise ProbeFailed(f"{probe.socket.name} does not exist yet")
     if isinstance(probe, GrpcProbe):
         await _check_grpc(probe)
     else:
@@ -58,6 +56,8 @@ async def _check_http(probe: HttpProbe) -> None:
         raise ProbeFailed(f"GET {probe.path}: {error or type(error).__name__}") from error
     if status >= 400:
         raise ProbeFailed(f"GET {probe.path}: {status} {text[:200].strip()}")
+    if probe.expected not in text:
+        raise ProbeFailed(f"GET {probe.path} does not say {probe.expected}")
 
 
 async def _get(probe: HttpProbe) -> tuple[int, str]:

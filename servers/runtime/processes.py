@@ -22,15 +22,17 @@ class GrpcProbe:
 
 @dataclass(frozen=True)
 class HttpProbe:
-    """Ready while a GET is answered with a status below 400.
+    """Ready while a GET is answered with a status below 400, and with a text.
 
     Args:
         socket: Unix socket of the HTTP server.
         path: Path to get.
+        expected: What the answer has to contain.
     """
 
     socket: Path
     path: str
+    expected: str = ""
 
 
 @dataclass(frozen=True)

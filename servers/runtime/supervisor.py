@@ -25,7 +25,7 @@ from servers.runtime.processes import GrpcProbe, HttpProbe, Process, check_table
 from servers.runtime.supervision_limits import SupervisionLimits, restart_delay_s
 
 _GUARD = Path(__file__).with_name("orphan_guard.py")
-_PROBE_INTERVAL_S = 0.05
+_PROBE_INTERVAL_S = 0.1
 _TAIL_LINES = 20
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,9 @@ Probe = Callable[[GrpcProbe | HttpProbe], Awaitable[None]]
 
 
 async def _default_probe(probe: GrpcProbe | HttpProbe) -> None:
-    # Imported after the first children were started: gRPC takes 150 ms, which would delay them all.
+    if not probe.socket.exists():
+        raise FileNotFoundError(f"{probe.socket.name} does not exist yet")
+    # Imported once there is somebody to ask: gRPC takes 150 ms of the processor that the children need to start.
     from servers.runtime.probes import check
 
     await check(probe)

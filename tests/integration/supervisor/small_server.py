@@ -50,6 +50,6 @@ while True:
     connection, _ = listener.accept()
     connection.recv(65536)
     status = "503 Service Unavailable" if options.never_ready else "200 OK"
-    connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+    connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello".encode())
     connection.close()
     time.sleep(0)

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from time import monotonic
 
 import pytest
 
-from servers.runtime.processes import GrpcProbe, Process
+from servers.runtime.processes import GrpcProbe, HttpProbe, Process
 from servers.runtime.supervisor import ProcessState, StartFailed
 from tests.integration.supervisor.bench import PATIENCE_S, Bench, all_healthy, is_running, until
 
@@ -85,6 +86,17 @@ def test_a_start_fails_when_a_process_does_not_become_healthy_in_time(bench: Ben
     async def scenario() -> None:
         async with bench.supervise(bench.server("a", "--never-ready"), start=False, start_timeout_s=1.5) as supervisor:
             with pytest.raises(StartFailed, match=r"a was not healthy 1.5 s after its start \(GET /ready: 503"):
+                await supervisor.start()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_answers_something_else_is_not_healthy(bench: Bench) -> None:
+    async def scenario() -> None:
+        server = bench.server("a")
+        told = replace(server, probes=(HttpProbe(server.probes[0].socket, "/listeners", expected="goodbye"),))
+        async with bench.supervise(told, start=False, start_timeout_s=1.5) as supervisor:
+            with pytest.raises(StartFailed, match="GET /listeners does not say goodbye"):
                 await supervisor.start()
 
     asyncio.run(scenario())

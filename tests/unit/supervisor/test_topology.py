@@ -7,18 +7,18 @@ from servers.topology import COMPONENTS, Place, mesh_environment, mesh_processes
 
 
 def test_the_table_of_the_mesh_is_sound(tmp_path: Path) -> None:
-    check_table(mesh_processes(Place.of(tmp_path)))
+    check_table(mesh_processes(Place.of(tmp_path), "127.0.0.1", 8080))
 
 
 def test_every_component_lives_in_exactly_one_process(tmp_path: Path) -> None:
-    hosted = [name for process in mesh_processes(Place.of(tmp_path)) for name in process.components]
+    hosted = [name for process in mesh_processes(Place.of(tmp_path), "127.0.0.1", 8080) for name in process.components]
     assert sorted(hosted) == sorted([*(component.name for component in COMPONENTS), "gateway"])
 
 
 def test_every_component_is_probed_where_its_settings_tell_it_to_listen(tmp_path: Path) -> None:
     place = Place.of(tmp_path)
     environment = mesh_environment(place, "127.0.0.1", 8080)
-    for process in mesh_processes(place):
+    for process in mesh_processes(place, "127.0.0.1", 8080):
         probed = {f"unix:{probe.socket}" for probe in process.probes}
         assert {environment[f"MLMESH_{name.upper()}_LISTEN"] for name in process.components} <= probed
 
