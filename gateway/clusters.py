@@ -63,7 +63,11 @@ def component_cluster(name: str, upstream: Upstream, settings: GatewaySettings) 
         circuit_breakers=_circuit_breakers(settings),
         outlier_detection=_outlier_detection(),
         health_checks=[_health_check(upstream.service, settings)],
-        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=50)),
+        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
+            healthy_panic_threshold=percent_pb2.Percent(value=50),
+            # Health that changed counts at once; the default gathers changes for a second.
+            update_merge_window=seconds(0),
+        ),
         ignore_health_on_host_removal=True,
         typed_extension_protocol_options={_HTTP_OPTIONS: any_of(_http2(settings))},
     )
@@ -198,6 +202,8 @@ def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
         consecutive_5xx=uint32(10),
         consecutive_gateway_failure=uint32(5),
         enforcing_consecutive_gateway_failure=uint32(100),
+        # A health check says that the server lives; it does not say that its answers are right.
+        successful_active_health_check_uneject_host=boolean(False),
         split_external_local_origin_errors=True,
         consecutive_local_origin_failure=uint32(3),
         interval=seconds(1),

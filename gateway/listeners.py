@@ -27,6 +27,10 @@ from gateway.typed import any_of, boolean, seconds, uint32
 LISTENER = "public"
 """Name of the public listener."""
 
+# HTTP allows names that gRPC does not (`%`, `!`, …), and gRPC wants base64 under names that end so; a server that meets either ends the
+# call with INTERNAL before any code of ours sees it. Pseudo-headers begin with a colon.
+_NO_GRPC_METADATA = r"[^:].*[^0-9a-z_.-].*|[^:0-9a-z_.-].*|[^:].*-bin"
+
 # Headers by which the mesh talks to itself; what a client sends under these names is dropped before anything reads it.
 _INTERNAL_HEADERS = (
     SUBJECT_HEADER,
@@ -92,7 +96,7 @@ def _connection_manager(descriptors: bytes, services: Sequence[str], settings: G
         use_remote_address=boolean(True),
         xff_num_trusted_hops=settings.trusted_proxies,
         internal_address_config=hcm_pb2.HttpConnectionManager.InternalAddressConfig(unix_sockets=False),
-        early_header_mutation_extensions=[_drop_internal_headers()],
+        early_header_mutation_extensions=[drop_headers()],
         generate_request_id=boolean(True),
         always_set_request_id_in_response=True,
         # Paths.
@@ -134,8 +138,11 @@ def _tracing(settings: GatewaySettings) -> hcm_pb2.HttpConnectionManager.Tracing
     )
 
 
-def _drop_internal_headers() -> extension_pb2.TypedExtensionConfig:
+def drop_headers() -> extension_pb2.TypedExtensionConfig:
+    """Returns the extension that drops what clients must not send, and what no server could read."""
     mutations = [mutation_rules_pb2.HeaderMutation(remove=name) for name in _INTERNAL_HEADERS]
+    unreadable = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=_NO_GRPC_METADATA))
+    mutations.append(mutation_rules_pb2.HeaderMutation(remove_on_match={"key_matcher": unreadable}))
     return extension_pb2.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=any_of(header_mutation_pb2.HeaderMutation(mutations=mutations)),

@@ -35,8 +35,8 @@ TOKEN_PATH = "/api/v1/auth/token"  # noqa: S105 (a path, not a secret)
 
 # Nothing has reached a server in these cases, so they are safe for every method.
 _NEVER_SENT = "connect-failure,refused-stream"
-# These are for methods whose contract says that a repeat is safe.
-_MAYBE_PROCESSED = f"{_NEVER_SENT},reset,unavailable"
+# These are for methods whose contract says that a repeat is safe. A gRPC server that stops says `cancelled` to what it did not begin.
+_MAYBE_PROCESSED = f"{_NEVER_SENT},reset,unavailable,cancelled"
 
 _EDGE_PATHS = ("/", "/docs", "/openapi.json")
 _EXPOSED_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id,retry-after,etag,content-disposition"
@@ -77,7 +77,8 @@ def route_configuration(
         routes=[
             *_edge_routes(settings),
             *(method_route(method, targets.get(method.component, ()), settings) for method in methods),
-            _unknown_route(),
+            _unknown_method(),
+            _rest(settings),
         ],
         typed_per_filter_config={filters.CORS: any_of(_cors_policy(settings))},
         include_request_attempt_count=False,
@@ -160,8 +161,7 @@ def _filter_overrides(method: Method) -> dict[str, any_pb2.Any]:
     if method.is_client_streaming:
         overrides[filters.BODY_LIMIT] = any_of(buffer_pb2.BufferPerRoute(disabled=True))
     if method.is_public:
-        overrides[filters.JWT] = any_of(jwt_pb2.PerRouteConfig(disabled=True))
-        overrides[filters.API_KEY] = any_of(ext_authz_pb2.ExtAuthzPerRoute(disabled=True))
+        overrides.update(_open_to_all())
     else:
         overrides[filters.JWT] = any_of(jwt_pb2.PerRouteConfig(requirement_name=filters.TOKEN_REQUIREMENT))
     if method.is_server_streaming:
@@ -204,8 +204,7 @@ def _edge_route(name: str, match: components_pb2.RouteMatch, rate_class: RateCla
         request_headers_to_remove=["authorization", "x-api-key"] if rate_class is RateClass.READ else [],
         typed_per_filter_config={
             filters.TRANSCODER: any_of(transcoder_pb2.GrpcJsonTranscoder(proto_descriptor_bin=b"")),
-            filters.JWT: any_of(jwt_pb2.PerRouteConfig(disabled=True)),
-            filters.API_KEY: any_of(ext_authz_pb2.ExtAuthzPerRoute(disabled=True)),
+            **_open_to_all(),
         },
     )
     route.decorator.operation = name
@@ -215,12 +214,35 @@ def _edge_route(name: str, match: components_pb2.RouteMatch, rate_class: RateCla
     return route
 
 
-def _unknown_route() -> components_pb2.Route:
-    route = components_pb2.Route(name="unknown", match=components_pb2.RouteMatch(prefix="/"))
+def _unknown_method() -> components_pb2.Route:
+    match = components_pb2.RouteMatch(prefix="/")
+    match.headers.add(name="content-type").string_match.prefix = "application/grpc"
+    route = components_pb2.Route(name="unknown-method", match=match, typed_per_filter_config=_open_to_all())
     route.direct_response.status = 404
-    route.typed_per_filter_config[filters.JWT].CopyFrom(any_of(jwt_pb2.PerRouteConfig(disabled=True)))
-    route.typed_per_filter_config[filters.API_KEY].CopyFrom(any_of(ext_authz_pb2.ExtAuthzPerRoute(disabled=True)))
     return route
+
+
+def _rest(settings: GatewaySettings) -> components_pb2.Route:
+    """What a REST call matches until the transcoder has rewritten it, or refused it: nothing comes out of this route.
+
+    It has to lead somewhere all the same, because the CORS filter passes over routes without a cluster.
+    """
+    route = components_pb2.Route(
+        name="rest",
+        match=components_pb2.RouteMatch(prefix="/"),
+        metadata=_metadata(component=EDGE, rate_class=RateClass.READ, is_limited_by_address=True),
+        typed_per_filter_config=_open_to_all(),
+    )
+    route.route.cluster = EDGE
+    route.route.timeout.CopyFrom(seconds(settings.time_limit(RateClass.READ).answer_s))
+    return route
+
+
+def _open_to_all() -> dict[str, any_pb2.Any]:
+    return {
+        filters.JWT: any_of(jwt_pb2.PerRouteConfig(disabled=True)),
+        filters.API_KEY: any_of(ext_authz_pb2.ExtAuthzPerRoute(disabled=True)),
+    }
 
 
 def _cors_policy(settings: GatewaySettings) -> cors_pb2.CorsPolicy:

@@ -133,7 +133,7 @@ class GatewaySettings(ServerSettings):
     max_upstream_requests: int = Field(default=1024, ge=1)
     """Calls at the same time to one component; a further one is UNAVAILABLE at once (circuit breaker)."""
 
-    retries: int = Field(default=3, ge=0, le=10)
+    retries: int = Field(default=6, ge=0, le=10)
     """Repeats of a call whose contract says that a repeat is safe, while its component is unavailable."""
 
     health_interval_s: float = Field(default=1.0, gt=0)

@@ -39,7 +39,7 @@ class _Session:
 
     def __init__(self, target: Snapshot | None) -> None:
         self.stream = DeltaStream(target)
-        self.inbox: queue.SimpleQueue[Callable[[DeltaStream], discovery_pb2.DeltaDiscoveryResponse | None] | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Callable[[DeltaStream], list[discovery_pb2.DeltaDiscoveryResponse]] | None] = queue.SimpleQueue()
         self.node = ""
 
 
@@ -178,10 +178,9 @@ class AdsServicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
                     continue
                 if event is None:
                     return
-                response = event(session.stream)
+                responses = event(session.stream)
                 self._control_plane.note_progress(session)
-                if response is not None:
-                    yield response
+                yield from responses
         finally:
             self._control_plane.disconnect(session)
             _LOGGER.info("Envoy %s has disconnected", session.node)

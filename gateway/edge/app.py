@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.edge.docs import docs_routes
+from gateway.edge.docs import docs_routes, not_found
 from gateway.edge.tokens import TokenExchange, token_route
 
 _SECURITY_HEADERS = {
@@ -40,12 +40,18 @@ def edge_app(openapi_file: Path, exchange: TokenExchange) -> Starlette:
             token_route(exchange),
         ],
         middleware=[Middleware(_SecurityHeaders)],
+        exception_handlers={404: _not_found, 405: _not_found},
     )
 
 
 async def _to_docs(request: Request) -> Response:
     del request
     return RedirectResponse("/docs", status_code=307)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    del request, error
+    return not_found("There is no such path, or it does not take this HTTP method. GET /openapi.json lists them all.")
 
 
 class _SecurityHeaders:

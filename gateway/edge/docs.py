@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from servers.runtime.errors import ERROR_DOMAIN
+
 # The package is a carrier of files here: it is not imported, which would import FastAPI.
 _ASSET_PACKAGE = "fastapi_offline"
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
@@ -62,13 +64,13 @@ def docs_routes(openapi_file: Path) -> list[Route]:
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _ASSETS or folder is None:
-            return _not_found("There is no such file.")
+            return not_found("There is no such file.")
         return FileResponse(folder / name, media_type=_ASSETS[name], headers={"cache-control": "public, max-age=86400"})
 
     async def openapi(request: Request) -> Response:
         del request
         if not openapi_file.is_file():
-            return _not_found("The OpenAPI document is not part of this installation.")
+            return not_found("The OpenAPI document is not part of this installation.")
         return FileResponse(openapi_file, media_type="application/json")
 
     return [
@@ -85,5 +87,7 @@ def _asset_folder() -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def _not_found(message: str) -> JSONResponse:
-    return JSONResponse({"code": 5, "message": message, "details": []}, status_code=404)
+def not_found(message: str) -> JSONResponse:
+    """Returns a 404 in the shape of all errors."""
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "ROUTE_NOT_FOUND", "domain": ERROR_DOMAIN, "metadata": {}}
+    return JSONResponse({"code": 5, "message": message, "details": [info]}, status_code=404)
