@@ -12,6 +12,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.tracers.opentelemetry.samplers.v3 import trace_id_ratio_based_sampler_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf.message import Message
 
@@ -142,7 +143,8 @@ def drop_headers() -> extension_pb2.TypedExtensionConfig:
     """Returns the extension that drops what clients must not send, and what no server could read."""
     mutations = [mutation_rules_pb2.HeaderMutation(remove=name) for name in _INTERNAL_HEADERS]
     unreadable = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=_NO_GRPC_METADATA))
-    mutations.append(mutation_rules_pb2.HeaderMutation(remove_on_match={"key_matcher": unreadable}))
+    on_match = mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=unreadable)
+    mutations.append(mutation_rules_pb2.HeaderMutation(remove_on_match=on_match))
     return extension_pb2.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=any_of(header_mutation_pb2.HeaderMutation(mutations=mutations)),

@@ -19,7 +19,7 @@ from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import json_format
 
-from gateway import filters, replies
+from gateway import filters, listeners, replies
 from gateway.settings import GatewaySettings
 from gateway.typed import any_of
 from tools.contracts import layout
@@ -114,6 +114,7 @@ def _bootstrap(contracts: Contracts, port: int, server_port: int) -> bootstrap_p
         # Who may call and how often is not what these tests ask.
         http_filters=[each for each in chain if each.name in (filters.TRANSCODER, filters.ROUTER)],
         local_reply_config=replies.local_reply_config(),
+        early_header_mutation_extensions=[listeners.drop_headers()],
     )
     manager.normalize_path.value = False
     host = manager.route_config.virtual_hosts.add(name="all", domains=["*"])

@@ -215,3 +215,10 @@ def test_a_password_that_is_not_set_is_not_in_the_answer(gateway: Transcoder) ->
     assert user["username"] == "ada"
     assert "password" not in user
     assert user["labels"] == {}
+
+
+@pytest.mark.parametrize("name", ["%*", "a%b", "~", "x!", "x-something-bin"])
+def test_a_header_that_grpc_cannot_carry_fails_no_request(gateway: Transcoder, name: str) -> None:
+    gateway.backend.answer = lambda _path, _context: b""
+
+    assert gateway.client.get("/api/v1/health", headers={name: "%", "x-kept_1.0": "1"}).status_code == 200
