@@ -1,0 +1,1 @@
+"""What the platform is for, shown on real data."""

