@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,11 +16,16 @@ from mlops.common.v1.options_pb2 import (
     policy,
 )
 
+from servers.runtime.admission import REFUSED
 from servers.runtime.settings import ServerSettings
-from servers.runtime.tracing import outgoing_metadata
+from servers.runtime.tracing import outgoing_metadata, span
 
 DEFAULT_TIMEOUT_S = 30.0
 """Deadline of a unary call that states none, in seconds."""
+
+
+DEFAULT_PATIENCE_S = 5.0
+"""A server that was stopped or killed is back within 3 s; longer waits would fill the caller's own worker threads."""
 
 
 class Identity(Protocol):
@@ -30,6 +36,12 @@ class Identity(Protocol):
 
     def discard(self, token: str) -> None:
         """Forgets a token that a peer refused."""
+
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.5
+# What grpc-core says where it found nobody to send a call to.
+_NOT_CONNECTED = "failed to connect to all addresses"
 
 
 class _Details(NamedTuple):
@@ -48,6 +60,7 @@ def open_channel(
     settings: ServerSettings | None = None,
     services: Sequence[str] = (),
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    patience_s: float = DEFAULT_PATIENCE_S,
 ) -> grpc.Channel:
     """Opens a channel to a peer. It connects on the first call, and again after the peer was away.
 
@@ -57,6 +70,7 @@ def open_channel(
         settings: TLS files and message limits; None = plain text and the defaults of gRPC.
         services: Full names of the services to be called, whose safe methods are repeated while the peer is UNAVAILABLE.
         timeout_s: Deadline of unary calls that state none, in seconds.
+        patience_s: How long a unary call waits for a peer that is not there or refuses it while it stops, in seconds.
 
     Returns:
         A channel; close it on shutdown.
@@ -80,7 +94,7 @@ def open_channel(
         channel = grpc.insecure_channel(address, options=options)
     else:
         channel = grpc.secure_channel(address, credentials, options=options)
-    return grpc.intercept_channel(channel, _PeerInterceptor(identity, timeout_s))
+    return grpc.intercept_channel(channel, _PeerInterceptor(identity, timeout_s, patience_s))
 
 
 def service_config(services: Sequence[str]) -> dict[str, Any]:
@@ -121,6 +135,13 @@ def _credentials(settings: ServerSettings | None) -> grpc.ChannelCredentials | N
     )
 
 
+def _was_never_begun(answer: Any) -> bool:
+    """Whether a call may be repeated whatever its method: it was not sent, or refused by a server that stops."""
+    if answer.code() is not grpc.StatusCode.UNAVAILABLE:
+        return False
+    return (answer.details() or "").startswith(_NOT_CONNECTED) or any(key == REFUSED for key, _ in answer.trailing_metadata() or ())
+
+
 class _PeerInterceptor(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
@@ -129,39 +150,52 @@ class _PeerInterceptor(
 ):
     """Adds the token and the deadline to every call."""
 
-    def __init__(self, identity: Identity | None, timeout_s: float) -> None:
+    def __init__(self, identity: Identity | None, timeout_s: float, patience_s: float) -> None:
         self._identity = identity
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
-        """Repeats once with a fresh token where the peer refuses the one at hand: it may have been revoked or its key rotated."""
-        details, token = self._prepared(client_call_details, self._timeout_s)
-        answer = continuation(details, request)
-        if self._identity is not None and token and answer.code() is grpc.StatusCode.UNAUTHENTICATED:
-            self._identity.discard(token)
-            return continuation(self._prepared(client_call_details, self._timeout_s)[0], request)
-        return answer
+        """Repeats what the peer has not begun, and once with a fresh token where it refuses the one at hand."""
+        timeout_s = client_call_details.timeout if client_call_details.timeout is not None else self._timeout_s
+        started = time.monotonic()
+        pause_s, is_token_fresh = _FIRST_PAUSE_S, False
+        with span(f"call {client_call_details.method.lstrip('/')}", "client") as calling:
+            while True:
+                elapsed_s = time.monotonic() - started
+                details, token = self._prepared(client_call_details, max(0.001, timeout_s - elapsed_s))
+                answer = continuation(details, request)
+                code = answer.code()
+                if code is grpc.StatusCode.UNAUTHENTICATED and self._identity is not None and token and not is_token_fresh:
+                    # It may have been revoked, or its key rotated.
+                    self._identity.discard(token)
+                    is_token_fresh = True
+                elif elapsed_s < min(self._patience_s, timeout_s) and _was_never_begun(answer):
+                    time.sleep(pause_s)
+                    pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                else:
+                    calling.set("rpc.grpc.status_code", code.value[0])
+                    return answer
 
     def intercept_unary_stream(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
         """Streams have no deadline of their own."""
-        return continuation(self._prepared(client_call_details, None)[0], request)
+        return continuation(self._prepared(client_call_details, client_call_details.timeout)[0], request)
 
     def intercept_stream_unary(self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any) -> Any:
         """Streams have no deadline of their own."""
-        return continuation(self._prepared(client_call_details, None)[0], request_iterator)
+        return continuation(self._prepared(client_call_details, client_call_details.timeout)[0], request_iterator)
 
     def intercept_stream_stream(self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any) -> Any:
         """Streams have no deadline of their own."""
-        return continuation(self._prepared(client_call_details, None)[0], request_iterator)
+        return continuation(self._prepared(client_call_details, client_call_details.timeout)[0], request_iterator)
 
-    def _prepared(self, details: Any, default_timeout_s: float | None) -> tuple[_Details, str]:
+    def _prepared(self, details: Any, timeout_s: float | None) -> tuple[_Details, str]:
         metadata = [*(details.metadata or ()), *outgoing_metadata()]
         token = ""
         if self._identity is not None and not any(key == "authorization" for key, _ in metadata):
             token = self._identity.token()
             metadata.append(("authorization", f"Bearer {token}"))
-        timeout = details.timeout if details.timeout is not None else default_timeout_s
         prepared = _Details(
-            details.method, timeout, metadata, details.credentials, details.wait_for_ready, getattr(details, "compression", None)
+            details.method, timeout_s, metadata, details.credentials, details.wait_for_ready, getattr(details, "compression", None)
         )
         return prepared, token

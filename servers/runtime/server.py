@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mlops.common.v1 import component_service_pb2_grpc
 
+from servers.runtime.admission import Admission
 from servers.runtime.assembly import Life, outbox, remote_verifier, replaying
 from servers.runtime.component import ComponentServicer, Dependency, DependencyMonitor
+from servers.runtime.interceptors.admission import AdmissionInterceptor
 from servers.runtime.interceptors.audit import AuditInterceptor
 from servers.runtime.interceptors.auth import Authentication, Authorization
 from servers.runtime.interceptors.errors import ErrorInterceptor
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PUBLIC", "ContractError", "ListenError", "Registration", "Server", "build_server", "run"]
 
+# After every answer is out: time for clients to see that the connection ends, and for cancelled calls to unwind.
+_GOAWAY_S = 0.1
+_CANCEL_S = 5.0
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -56,7 +61,7 @@ class Server:
         health_servicer: Its health service.
         services: Full names of its services, to report as ready or not.
         dependencies: What it depends on.
-        stopping: Set when it begins to stop.
+        admission: Knows which calls run.
         life: What starts before the first call and closes after the last.
     """
 
@@ -69,11 +74,11 @@ class Server:
         health_servicer: health.HealthServicer,
         services: Sequence[str],
         dependencies: DependencyMonitor,
-        stopping: threading.Event,
+        admission: Admission,
         life: Life,
     ) -> None:
         self.component = component
-        self.stopping = stopping
+        self._admission = admission
         self._settings = settings
         self._grpc = grpc_server
         self._pool = pool
@@ -112,7 +117,7 @@ class Server:
 
     def set_ready(self, is_ready: bool) -> None:
         """Reports the services as ready or not. The process itself stays alive (`""` in the health protocol)."""
-        if self.stopping.is_set():
+        if self._admission.stopping.is_set():
             return
         state = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in self._services:
@@ -135,21 +140,31 @@ class Server:
             if self._announced_at is not None:
                 return
             self._announced_at = time.monotonic()
-            self.stopping.set()
+            self._admission.stopping.set()
             # Makes every state NOT_SERVING and ignores later changes.
             self._health.enter_graceful_shutdown()
 
-    def stop(self) -> None:
-        """Stops without failing a call that was accepted: NOT_SERVING, drain, GOAWAY, grace, close. Safe to call twice."""
+    def stop(self, *, disconnect: bool = True) -> None:
+        """Stops without failing a call that was accepted. Safe to call twice.
+
+        NOT_SERVING, serve on for `drain_s`, refuse new calls, wait up to `grace_s` for those that run, disconnect, close.
+
+        Args:
+            disconnect: Whether to close the connections. A process that ends right after leaves that to the kernel, whose reset tells
+                clients UNAVAILABLE where gRPC's own shutdown would tell them CANCELLED.
+        """
         self.announce_stop()
         announced_at = self._announced_at or 0.0
         with self._stop_lock:
             if self._stopped.is_set():
                 return
             self._stopped.wait(max(0.0, announced_at + self._settings.drain_s - time.monotonic()))
-            done = self._grpc.stop(self._settings.grace_s)
-            if not done.wait(self._settings.grace_s + 5):
-                _LOGGER.error("%s: calls still run %.0f s after they were cancelled", self.component, 5.0)
+            self._admission.close()
+            is_idle = self._admission.wait_until_idle(self._settings.grace_s)
+            if not is_idle:
+                _LOGGER.warning("%s: calls that still run after %g s are cancelled", self.component, self._settings.grace_s)
+            if disconnect or not is_idle:
+                self._grpc.stop(_GOAWAY_S if is_idle else None).wait(_CANCEL_S)
             self._close()
             self._stopped.set()
         _LOGGER.info("%s has stopped", self.component)
@@ -198,7 +213,7 @@ def build_server(
     Raises:
         ContractError: A method lacks its policy, or nothing can verify tokens.
     """
-    stopping = threading.Event()
+    admission = Admission()
     life = Life(closers=[*([] if database is None else [database.dispose]), *on_close], dependencies=list(dependencies))
     tracer = open_tracer(settings, component, software_version())
     life.closers.append(tracer.close)
@@ -206,7 +221,12 @@ def build_server(
     verifier = verifier or remote_verifier(settings, life)
     recorder = AuditInterceptor(audit or outbox(settings, database, life))
     pipeline = Pipeline(
-        outer=[TelemetryInterceptor(tracer, server_metrics), ErrorInterceptor(), Authentication(verifier)],
+        outer=[
+            TelemetryInterceptor(tracer, server_metrics),
+            ErrorInterceptor(),
+            AdmissionInterceptor(admission),
+            Authentication(verifier),
+        ],
         inner=[
             Authorization(recorder.denied),
             ValidationInterceptor(),
@@ -214,7 +234,7 @@ def build_server(
             recorder,
             *([] if translate is None else [TranslationInterceptor(translate)]),
         ],
-        stopping=stopping,
+        stopping=admission.stopping,
     )
     pool = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix=component)
     grpc_server = grpc.server(pool, options=transport_options(settings), maximum_concurrent_rpcs=settings.max_concurrent_calls)
@@ -226,7 +246,7 @@ def build_server(
     services = register(grpc_server, [*servicers, own], pipeline)
     health_servicer = _add_health(grpc_server, services)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
-    server = Server(settings, component, grpc_server, pool, health_servicer, services, monitor, stopping, life)
+    server = Server(settings, component, grpc_server, pool, health_servicer, services, monitor, admission, life)
     return server
 
 
@@ -245,7 +265,7 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
         build: The composition root: gives one server, or several in the order they are to start; they stop in the opposite one.
 
     Returns:
-        Exit code of the process: 0 after a signal, 1 where a server could not start; stderr says why.
+        1 where nothing could start; stderr says why. Where something did, the process ends here, with 0 after a signal.
     """
     asked_to_stop = threading.Event()
 
@@ -257,6 +277,7 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
         signal.signal(signum, on_signal)
     configure_logging(os.environ.get("MLMESH_LOG_LEVEL", "INFO").upper())
     started: list[Server] = []
+    exit_code = 0
     try:
         built = build()
         servers = [built] if isinstance(built, Server) else list(built)
@@ -268,17 +289,27 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
     except (ContractError, ListenError, ValueError, ImportError, OSError) as error:
         # These say themselves what is wrong with settings or surroundings; a stack adds nothing.
         print(f"cannot start: {error}", file=sys.stderr)
-        return 1
+        exit_code = 1
     except Exception:
         _LOGGER.exception("cannot start")
-        return 1
+        exit_code = 1
     finally:
         # All at once, so that they drain at the same time.
         for server in started:
             server.announce_stop()
         for server in reversed(started):
-            server.stop()
-    return 0
+            server.stop(disconnect=False)
+    if started:
+        _end_process(exit_code)
+    return exit_code
+
+
+def _end_process(exit_code: int) -> NoReturn:
+    """Ends without finalizing the interpreter: everything is closed, and gRPC's threads hold the finalization up by 1 to 3 s (ADR 0010)."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def _add_health(grpc_server: grpc.Server, services: Sequence[str]) -> health.HealthServicer:

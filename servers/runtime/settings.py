@@ -73,8 +73,8 @@ class ServerSettings(BaseSettings):
     max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=4096, le=2**31 - 1)
     """Largest request or response message, in bytes. Bulk data is streamed in smaller ones."""
 
-    worker_threads: int = Field(default=16, ge=1, le=1024)
-    """Calls that run at the same time. A stream holds its thread until it ends."""
+    worker_threads: int = Field(default=32, ge=1, le=1024)
+    """Calls that run at the same time; threads come to be as they are needed. A stream holds its thread until it ends."""
 
     max_concurrent_calls: int = Field(default=1024, ge=1)
     """Calls accepted at the same time, running and queued; the next one is RESOURCE_EXHAUSTED."""

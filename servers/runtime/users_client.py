@@ -40,7 +40,9 @@ class _FetchingKeys(RemoteKeys):
 
 def remote_keys(settings: ServerSettings) -> RemoteKeys:
     """Keys and revocations of the users server at `settings.users_address`."""
-    return _FetchingKeys(open_channel(settings.users_address, settings=settings, timeout_s=_TIMEOUT_S), settings.key_refresh_interval_s)
+    return _FetchingKeys(
+        open_channel(settings.users_address, settings=settings, timeout_s=_TIMEOUT_S, patience_s=0), settings.key_refresh_interval_s
+    )
 
 
 class AuditClient:
@@ -52,7 +54,7 @@ class AuditClient:
     """
 
     def __init__(self, settings: ServerSettings, identity: Identity) -> None:
-        self._channel = open_channel(settings.users_address, identity=identity, settings=settings, timeout_s=_TIMEOUT_S)
+        self._channel = open_channel(settings.users_address, identity=identity, settings=settings, timeout_s=_TIMEOUT_S, patience_s=0)
         self._users = UserServiceStub(self._channel)
 
     def append(self, events: Sequence[AuditEvent]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple, cast
 
 import grpc
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
+from servers.runtime.admission import REFUSED, Stopping
 from servers.runtime.calls import Behaviour, Call, Method, guarded
 from servers.runtime.statuses import is_internal, status_of
 
@@ -36,4 +38,16 @@ def _statuses(call: Call) -> Iterator[None]:
         call.status = status_of(error, call.request_id)
         if is_internal(call.status):
             _LOGGER.exception("%s failed", call.method.path, extra={"request_id": call.request_id})
-        call.context.abort_with_status(rpc_status.to_status(call.status))
+        call.context.abort_with_status(_wire_status(call.status, was_refused=isinstance(error, Stopping)))
+
+
+class _Status(NamedTuple):
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def _wire_status(status: status_pb2.Status, was_refused: bool) -> grpc.Status:
+    packed = rpc_status.to_status(status)
+    trailers = (*(packed.trailing_metadata or ()), *([(REFUSED, "1")] if was_refused else []))
+    return cast(grpc.Status, _Status(packed.code, packed.details, trailers))

@@ -172,3 +172,16 @@ def service_key_file(tmp_path: Path) -> Path:
     file = tmp_path / "mesh.key"
     file.write_text("mlm_1_good\n")
     return file
+
+
+@pytest.fixture
+def serve_audited(
+    serve: Callable[..., Server], connect: Callable[..., Any], database: Engine, service_key_file: Path
+) -> Callable[..., Any]:
+    """Starts a server whose audit events go to the users server at an address; gives a stub of it."""
+
+    def start(users_address: str) -> Any:
+        settings = {"users_address": users_address, "service_key_file": service_key_file}
+        return connect(serve(database=database, settings=settings).address)
+
+    return start

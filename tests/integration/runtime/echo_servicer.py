@@ -20,10 +20,6 @@ class EchoNotFound(NotFound):
     reason = "ECHO_NOT_FOUND"
 
 
-class Crash(BaseException):
-    """Stands for a process that dies: nothing handles it."""
-
-
 def fail(how: str) -> None:
     if how == "not_found":
         raise EchoNotFound("No echo here.", resource=("echo", "here"), metadata={"place": "here"})
@@ -46,6 +42,7 @@ def _locked() -> Exception:
 class EchoServicer(echo_pb2_grpc.EchoServiceServicer):
     def __init__(self) -> None:
         self.things_created = 0
+        self._lock = threading.Lock()
         self.entered = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
@@ -89,8 +86,10 @@ class EchoServicer(echo_pb2_grpc.EchoServiceServicer):
         self.go_on.wait(10)
         how, self.fail_next = self.fail_next, ""
         fail(how)
-        self.things_created += 1
-        return pb.Thing(name=request.thing.name or f"thing-{self.things_created}", number=self.things_created)
+        with self._lock:
+            self.things_created += 1
+            number = self.things_created
+        return pb.Thing(name=request.thing.name or f"thing-{number}", number=number)
 
     def WhoAmI(self, request: Any, context: Any) -> Any:
         principal = current_principal()

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from sqlalchemy import Engine, func, select
 
-from servers.runtime.audit import events
+from servers.runtime.audit import AuditShipper, OutboxAuditSink, events
 from servers.runtime.audit_events import AuditEvent
 from tests.integration.runtime.rich_errors import refused
 from tests.integration.runtime.waiting import eventually
@@ -102,17 +105,9 @@ def kept(database: Engine) -> int:
 
 
 def test_events_reach_the_users_server_once_and_leave_the_outbox(
-    serve: Callable[..., Any],
-    serve_users: Any,
-    connect: Any,
-    fake_users: Any,
-    database: Engine,
-    service_key_file: Any,
-    pb: Any,
-    bearer: Any,
+    serve_audited: Any, serve_users: Any, fake_users: Any, database: Engine, pb: Any, bearer: Any
 ) -> None:
-    settings = {"users_address": serve_users().address, "service_key_file": service_key_file}
-    stub = connect(serve(database=database, settings=settings).address)
+    stub = serve_audited(serve_users().address)
 
     for name in ("a", "b", "c"):
         stub.CreateThing(pb.CreateThingRequest(thing=pb.Thing(name=name)), metadata=bearer())
@@ -124,18 +119,10 @@ def test_events_reach_the_users_server_once_and_leave_the_outbox(
 
 
 def test_events_wait_in_the_outbox_while_the_users_server_is_away(
-    serve: Callable[..., Any],
-    serve_users: Any,
-    connect: Any,
-    fake_users: Any,
-    database: Engine,
-    service_key_file: Any,
-    pb: Any,
-    bearer: Any,
-    tmp_path: Any,
+    serve_audited: Any, serve_users: Any, fake_users: Any, database: Engine, pb: Any, bearer: Any, tmp_path: Path
 ) -> None:
     address = f"unix:{tmp_path}/users.sock"
-    stub = connect(serve(database=database, settings={"users_address": address, "service_key_file": service_key_file}).address)
+    stub = serve_audited(address)
 
     stub.CreateThing(pb.CreateThingRequest(thing=pb.Thing(name="early")), metadata=bearer())
     assert kept(database) == 1
@@ -146,19 +133,11 @@ def test_events_wait_in_the_outbox_while_the_users_server_is_away(
 
 
 def test_one_event_that_is_refused_does_not_hold_up_the_others(
-    serve: Callable[..., Any],
-    serve_users: Any,
-    connect: Any,
-    fake_users: Any,
-    database: Engine,
-    service_key_file: Any,
-    pb: Any,
-    bearer: Any,
-    tmp_path: Any,
+    serve_audited: Any, serve_users: Any, fake_users: Any, database: Engine, pb: Any, bearer: Any, tmp_path: Path
 ) -> None:
     address = f"unix:{tmp_path}/users.sock"
     fake_users.refused_methods.add("/mlmesh_test.v1.EchoService/Collect")
-    stub = connect(serve(database=database, settings={"users_address": address, "service_key_file": service_key_file}).address)
+    stub = serve_audited(address)
 
     stub.Collect(iter([pb.EchoRequest()]), metadata=bearer())
     stub.CreateThing(pb.CreateThingRequest(thing=pb.Thing(name="late")), metadata=bearer())
@@ -166,3 +145,17 @@ def test_one_event_that_is_refused_does_not_hold_up_the_others(
 
     eventually(lambda: [event.resource for event in fake_users.events.values()] == ["late"])
     eventually(lambda: kept(database) == 0)
+
+
+def test_a_call_that_never_ended_is_shipped_with_its_outcome_unknown(database: Engine) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    crashed = AuditEvent("e1", now - timedelta(minutes=20), "ada", CREATE, "default", "cat")
+    OutboxAuditSink(database).begin(crashed)
+    OutboxAuditSink(database).begin(replace(crashed, event_id="e2", event_time=now))
+    shipped: list[AuditEvent] = []
+
+    AuditShipper(database, shipped.extend, clock=lambda: now).ship()
+
+    (event,) = shipped
+    assert (event.event_id, event.status_code, event.reason) == ("e1", grpc.StatusCode.UNKNOWN.value[0], "OUTCOME_UNKNOWN")
+    assert kept(database) == 1

@@ -1,0 +1,74 @@
+"""Which calls are let in while a server stops, and whether those that were have been answered."""
+
+from __future__ import annotations
+
+import threading
+
+import grpc
+
+from servers.runtime.errors import Unavailable
+
+REFUSED = "x-mlmesh-refused"
+"""Trailer of a call that was refused before anything was done for it. It may be repeated whatever its method's idempotency."""
+
+
+class Stopping(Unavailable):
+    """The server is stopping and has not begun the call."""
+
+    reason = "SERVER_STOPPING"
+
+    def __init__(self) -> None:
+        super().__init__("This server is stopping; nothing was done, repeat the call.", retry_after_s=0.5)
+
+
+class Admission:
+    """Counts the calls that run, and refuses new ones once it is closed.
+
+    gRPC's own shutdown is not enough: it sends GOAWAY, and answers what arrives before the client has seen that with CANCELLED, which
+    a client cannot tell from a call that was begun (ADR 0010).
+    """
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        """Set when the server begins to stop; endless streams look at it."""
+        self._changed = threading.Condition()
+        self._running = 0
+        self._is_closed = False
+
+    def enter(self, context: grpc.ServicerContext) -> None:
+        """Lets a call in.
+
+        Args:
+            context: Its context; the call counts as running until its last byte has been handed to the transport.
+
+        Raises:
+            Stopping: The server takes no more calls.
+        """
+        with self._changed:
+            if self._is_closed:
+                raise Stopping
+            self._running += 1
+        if not context.add_callback(self._leave):
+            self._leave()
+
+    def close(self) -> None:
+        """Refuses calls from now on."""
+        with self._changed:
+            self._is_closed = True
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Waits for the calls that were let in.
+
+        Args:
+            timeout_s: Longest time to wait, in seconds.
+
+        Returns:
+            Whether none runs any more.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, timeout_s)
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
