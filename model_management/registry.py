@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -108,6 +109,9 @@ class ModelRegistry:
         self._parts = parts
         self._formats = formats
         self._creator = creator
+        self._kept_folders = ExitStack()
+        # Also where nobody closes the registry.
+        weakref.finalize(self, self._kept_folders.close)
 
     def __enter__(self) -> Self:
         return self
@@ -117,6 +121,7 @@ class ModelRegistry:
 
     def close(self) -> None:
         """Give back files and connections."""
+        self._kept_folders.close()
         self._parts.close()
 
     def save_model(
@@ -205,6 +210,8 @@ class ModelRegistry:
     ) -> Any:
         """Load a model, its files verified on their way.
 
+        What was saved as a file or folder comes back as a path, which is there until the registry is closed; `download` keeps it longer.
+
         Args:
             name: The model.
             version: Which version; by default the alias ``default``, or else the newest.
@@ -214,9 +221,13 @@ class ModelRegistry:
             trusted_types: Types that a skops file may hold beside the known ones.
         """
         found = self.resolve(name, version, alias=alias, stage=stage)
-        with self.storage.folder() as folder:
+        with ExitStack() as stack:
+            folder = stack.enter_context(self.storage.folder())
             self.storage.fetch(found, folder)
-            return self._formats.load_artifact(folder, found.format, allow_pickle=allow_pickle, trusted_types=trusted_types)
+            loaded = self._formats.load_artifact(folder, found.format, allow_pickle=allow_pickle, trusted_types=trusted_types)
+            if isinstance(loaded, Path):
+                self._kept_folders.push(stack.pop_all())
+            return loaded
 
     def download(
         self, name: str, destination: str | Path, version: int | None = None, *, alias: str | None = None, stage: str | Stage | None = None

@@ -45,6 +45,11 @@ _VERSION_OF_REQUEST = sql_questions.VERSION_ROWS.where(
 _READY = sql_questions.VERSION_ROWS.where(
     MODELS.c.project == bindparam("project"), MODELS.c.name == bindparam("name"), VERSIONS.c.state == VersionState.READY.value
 ).order_by(VERSIONS.c.version.desc())
+# Built once: putting a statement together costs more than SQLite needs to run it.
+_ADD_MODEL = insert(MODELS)
+_ADD_VERSION = insert(VERSIONS)
+_CHANGE_MODEL = update(MODELS).where(MODELS.c.id == bindparam("row_id"))
+_CHANGE_VERSION = update(VERSIONS).where(VERSIONS.c.id == bindparam("row_id"))
 
 
 class SqlStore:
@@ -178,7 +183,7 @@ class SqlTransaction:
         if last_version is not None:
             self._connection.execute(delete(RETIRED).where(RETIRED.c.project == model.project, RETIRED.c.name == model.name))
         values = {**model_values(model), "last_version": last_version or 0, "request_id": request_id}
-        added = self._connection.execute(insert(MODELS).values(values))
+        added = self._connection.execute(_ADD_MODEL, values)
         model_id = _new_id(added.inserted_primary_key)
         self._model_ids[model.project, model.name] = model_id
         self._numbers[model.project, model.name] = last_version or 0
@@ -190,7 +195,7 @@ class SqlTransaction:
         model_id = self._model_ids[key]
         was = model_values(before)
         changed = {name: value for name, value in model_values(after).items() if value != was[name]}
-        self._connection.execute(update(MODELS).where(MODELS.c.id == model_id), {**changed, "last_version": self._numbers[key]})
+        self._connection.execute(_CHANGE_MODEL, {**changed, "last_version": self._numbers[key], "row_id": model_id})
         if before.tags != after.tags:
             self._connection.execute(delete(MODEL_TAGS).where(MODEL_TAGS.c.model_id == model_id))
             self._insert(MODEL_TAGS, tag_rows(model_id, after.tags))
@@ -222,7 +227,7 @@ class SqlTransaction:
         """Keep a new version of a model that this transaction has seen."""
         model_id = self._model_ids[version.project, version.model]
         values = {**version_values(version), "model_id": model_id, "request_id": request_id}
-        added = self._connection.execute(insert(VERSIONS).values(values))
+        added = self._connection.execute(_ADD_VERSION, values)
         version_id = _new_id(added.inserted_primary_key)
         self._version_ids[version.project, version.model, version.version] = version_id
         self._insert(FILES, file_rows(version_id, version))
@@ -234,7 +239,7 @@ class SqlTransaction:
         version_id = self._version_ids[before.project, before.model, before.version]
         was = version_values(before)
         changed = {name: value for name, value in version_values(after).items() if value != was[name]}
-        self._connection.execute(update(VERSIONS).where(VERSIONS.c.id == version_id), changed)
+        self._connection.execute(_CHANGE_VERSION, {**changed, "row_id": version_id})
         if before.files != after.files:
             self._connection.execute(delete(FILES).where(FILES.c.version_id == version_id))
             self._insert(FILES, file_rows(version_id, after))
