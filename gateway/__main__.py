@@ -66,7 +66,10 @@ def build(settings: GatewaySettings) -> Server:
     admin = Admin(settings.admin_socket)
     server = build_server(
         settings,
-        [Registration(ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server, AdsServicer(control_plane, should_end), PUBLIC)],
+        [
+            Registration(ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server, AdsServicer(control_plane, should_end), PUBLIC),
+            *_span_file(settings),
+        ],
         component="gateway",
         dependencies=[Dependency("envoy", admin.check, is_required=False), Dependency("keys", keys.check, is_required=False)],
         metrics=envoy_metrics(admin),
@@ -76,6 +79,15 @@ def build(settings: GatewaySettings) -> Server:
     edge.start()
     keys.start()
     return server
+
+
+def _span_file(settings: GatewaySettings) -> list[Registration]:
+    if settings.otlp_endpoint or settings.trace_file is None:
+        return []
+    # It takes the SDK of OpenTelemetry, which costs memory where nobody wants a trace.
+    from gateway.spans import SpanFile, add_span_file
+
+    return [Registration(add_span_file, SpanFile(settings.trace_file), PUBLIC)]
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from servers.runtime.listening import ListenError
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MAX_SOCKET_PATH_BYTES = 100
+_SPAN_FLUSH_MS = 1000  # the default lets somebody who looks for a trace wait for five seconds
 
 
 class EnvoyNotFound(Exception):
@@ -102,6 +103,8 @@ def bootstrap(settings: GatewaySettings) -> bootstrap_pb2.Bootstrap:
         # A start without a control plane waits for it, rather than to go on with nothing.
         initial_fetch_timeout=seconds(0),
     )
+    runtime = struct_pb2.Struct()
+    runtime.update({"tracing.opentelemetry.flush_interval_ms": _SPAN_FLUSH_MS})
     log_format = struct_pb2.Struct()
     log_format.update({"time": "%Y-%m-%dT%T.%fZ", "level": "%l", "component": "envoy", "logger": "%n", "message": "%j"})
     result = bootstrap_pb2.Bootstrap(
@@ -111,6 +114,7 @@ def bootstrap(settings: GatewaySettings) -> bootstrap_pb2.Bootstrap:
         # No port: whoever reaches the admin interface can read and stop everything. The folder of the socket is the owner's alone.
         admin=bootstrap_pb2.Admin(address=address_pb2.Address(pipe=address_pb2.Pipe(path=str(settings.admin_socket), mode=0o600))),
     )
+    result.layered_runtime.layers.add(name="static").static_layer.CopyFrom(runtime)
     result.overload_manager.resource_monitors.add(
         name="envoy.resource_monitors.global_downstream_max_connections",
         typed_config=any_of(

@@ -126,6 +126,8 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
                 *(_program("envoy"), "--config-path", str(place.run_dir / "envoy.json"), "--log-level", "warning"),
                 # Two meshes on one machine must not take each other for a predecessor to take over from.
                 *("--disable-hot-restart", "--concurrency", os.environ.get("MLMESH_GATEWAY_ENVOY_WORKERS", "2")),
+                # An access log that is ten seconds late is of no use to somebody who waits for a line.
+                *("--file-flush-interval-msec", "500", "--skip-deprecated-logs"),
                 # What the drain command asks for takes effect at once; the time is only when Envoy would give up by itself.
                 *("--drain-strategy", "immediate", "--drain-time-s", "30"),
             ),

@@ -116,9 +116,8 @@ def test_a_body_that_does_not_come_ends_the_request(strict: GatewayUnderTest) ->
 def test_connections_over_the_limit_are_closed_and_the_others_live_on(strict: GatewayUnderTest) -> None:
     crowd = []
     try:
-        for _ in range(40):
-            crowd.append(socket.create_connection(("127.0.0.1", strict.settings.port)))
-        wait_until(lambda: strict.envoy.admin.stat("listener.127.0.0.1_%d.downstream_global_cx_overflow" % strict.settings.port) > 0)
+        crowd.extend(socket.create_connection(("127.0.0.1", strict.settings.port)) for _ in range(40))
+        wait_until(lambda: strict.envoy.admin.stat(f"listener.127.0.0.1_{strict.settings.port}.downstream_global_cx_overflow") > 0)
     finally:
         for each in crowd:
             each.close()
