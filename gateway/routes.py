@@ -26,6 +26,7 @@ from gateway.clusters import EDGE
 from gateway.policies import Method, RateClass
 from gateway.settings import GatewaySettings
 from gateway.typed import any_of, boolean, seconds, uint32
+from servers.runtime.admission import REFUSED
 
 ROUTES = "public"
 """Name of the route configuration of the public listener."""
@@ -33,8 +34,8 @@ ROUTES = "public"
 TOKEN_PATH = "/api/v1/auth/token"  # noqa: S105 (a path, not a secret)
 """Where OAuth2 clients send forms."""
 
-# Nothing has reached a server in these cases, so they are safe for every method.
-_NEVER_SENT = "connect-failure,refused-stream"
+# Nothing was begun by a server in these cases, so they are safe for every method. A server of ours that stops marks what it refuses.
+_NEVER_SENT = "connect-failure,refused-stream,retriable-headers"
 # These are for methods whose contract says that a repeat is safe. A gRPC server that stops says `cancelled` to what it did not begin.
 _MAYBE_PROCESSED = f"{_NEVER_SENT},reset,unavailable,cancelled"
 
@@ -151,6 +152,7 @@ def _retry_policy(method: Method, settings: GatewaySettings) -> components_pb2.R
         name="envoy.retry_host_predicates.previous_hosts",
         typed_config=any_of(previous_hosts_pb2.PreviousHostsPredicate()),
     )
+    policy.retriable_headers.add(name=REFUSED, present_match=True)
     policy.retry_back_off.base_interval.CopyFrom(seconds(0.1))
     policy.retry_back_off.max_interval.CopyFrom(seconds(1))
     return policy

@@ -13,7 +13,6 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-
 _FIELD = "project"
 _MAX_DEPTH = 4
 
