@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime
 
 from servers.runtime.errors import DomainError
@@ -21,6 +20,26 @@ from servers.serving.errors import ModelLoadFailed, ModelLoading, ModelNotLoaded
 from servers.serving.model_source import Key, SourceVersion
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class Lease:
+    """One use of a loaded version. It stays in memory until the `with` block ends."""
+
+    __slots__ = ("_acquire", "_entry", "_release")
+
+    def __init__(self, acquire: Callable[[], tuple[Entry, Loaded]], release: Callable[[Entry], None]) -> None:
+        self._acquire = acquire
+        self._release = release
+        self._entry: Entry | None = None
+
+    def __enter__(self) -> tuple[Entry, Loaded]:
+        self._entry, loaded = self._acquire()
+        return self._entry, loaded
+
+    def __exit__(self, *_: object) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            self._release(entry)
 
 
 class LoadedModels:
@@ -57,25 +76,21 @@ class LoadedModels:
         self._loaders = ThreadPoolExecutor(load_threads, thread_name_prefix="load-model")
         self._disposer = ThreadPoolExecutor(1, thread_name_prefix="unload-model")
 
-    @contextmanager
-    def lease(self, source: SourceVersion, wait_s: float | None = None) -> Iterator[tuple[Entry, Loaded]]:
+    def lease(self, source: SourceVersion, wait_s: float | None = None) -> Lease:
         """Holds a READY version in memory for one prediction, loading it first where it is not there.
 
         Args:
             source: The version.
             wait_s: Longest time to wait for a load, in seconds; at most, and by default, the limit's.
 
-        Raises:
-            ModelLoading: If it is not ready in time, or too many calls wait already.
-            ModelLoadFailed: If it cannot be loaded, now or when it was tried before.
-            servers.runtime.errors.DomainError: What else kept it from being loaded.
+        Returns:
+            A context manager that gives the entry and what was loaded. Entering it raises
+
+            - `ModelLoading`, if the version is not ready in time, or too many calls wait already,
+            - `ModelLoadFailed`, if it cannot be loaded, now or when it was tried before,
+            - any other `DomainError` that kept it from being loaded.
         """
-        entry, loaded = self._acquire(source, wait_s)
-        try:
-            yield entry, loaded
-        finally:
-            del loaded  # what a caller may hold on to keeps the memory of an unloaded model
-            self._release(entry)
+        return Lease(lambda: self._acquire(source, wait_s), self._release)
 
     def load(self, source: SourceVersion) -> ModelView:
         """Loads a version, also one that FAILED before, and waits until it is READY.
