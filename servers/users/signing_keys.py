@@ -56,7 +56,7 @@ class RotationPolicy:
     period_s: float = 30 * 86400.0
     publish_ahead_s: float = 900.0
     token_lifetime_s: float = 960.0
-    reload_interval_s: float = 5.0
+    reload_interval_s: float = 2.0
 
 
 @dataclass(frozen=True)

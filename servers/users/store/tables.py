@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, UniqueConstraint
 
 from sql_engine import ExactString, JsonText, UtcDateTime
 
 METADATA = MetaData()
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for no time at all where a column cannot be NULL."""
 
 users = Table(
     "users",
@@ -22,7 +27,8 @@ users = Table(
     Column("password_hash", ExactString(255)),
     Column("create_time", UtcDateTime, nullable=False),
     Column("update_time", UtcDateTime, nullable=False),
-    Column("last_login_time", UtcDateTime),
+    # `NEVER` until the first login: pages are cut by values of the order, which cannot be NULL.
+    Column("last_login_time", UtcDateTime, nullable=False),
     Column("revision", Integer, nullable=False),
     Index("users_by_create_time", "create_time", "id"),
 )

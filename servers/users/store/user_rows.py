@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, case, delete, func, insert, literal, or_, select, true, update
 
@@ -12,9 +12,8 @@ from aip_filter import Field, Schema, side_table
 from servers.users.identities import Listing, User, UserKind, UserState
 from servers.users.lockout import Attempts, login_key
 from servers.users.store.pages import Collection, read_page
-from servers.users.store.tables import login_attempts, user_labels, users
+from servers.users.store.tables import NEVER, login_attempts, user_labels, users
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SOURCE = users.outerjoin(login_attempts, login_attempts.c.login_key == users.c.login_key)
 _COLUMNS = (*(column for column in users.c if column.name not in ("login_key", "password_hash")), login_attempts.c.lock_expire_time)
 
@@ -33,6 +32,7 @@ def insert_user(connection: Connection, user: User, password_hash: str | None) -
             password_hash=password_hash,
             create_time=user.create_time,
             update_time=user.update_time,
+            last_login_time=user.last_login_time or NEVER,
             revision=user.revision,
         )
     )
@@ -69,10 +69,11 @@ def find_user(connection: Connection, which: str, *, lock: bool = False) -> User
         which: Identifier or user name.
         lock: Whether the row stays as it is until the transaction ends.
     """
-    query = select(*_COLUMNS).select_from(_SOURCE).where(or_(users.c.id == which, users.c.username == which))
+    is_wanted = or_(users.c.id == which, users.c.username == which)
     if lock:
-        query = query.with_for_update(of=users)
-    row = connection.execute(query).mappings().first()
+        # Of its own, since MariaDB cannot lock one table of a join.
+        connection.execute(select(users.c.id).where(is_wanted).with_for_update())
+    row = connection.execute(select(*_COLUMNS).select_from(_SOURCE).where(is_wanted)).mappings().first()
     return None if row is None else _with_labels(connection, [_user(row)])[0]
 
 
@@ -168,7 +169,7 @@ def _user(row: RowMapping) -> User:
         labels={},
         create_time=row["create_time"],
         update_time=row["update_time"],
-        last_login_time=row["last_login_time"],
+        last_login_time=row["last_login_time"] if row["last_login_time"] != NEVER else None,
         lock_expire_time=row["lock_expire_time"],
         revision=row["revision"],
     )
@@ -190,13 +191,13 @@ def _collection(now: datetime) -> Collection[User]:
                 "state": Field("enum", state, values={state.value: state.value for state in UserState}),
                 "labels": Field("map", entries=side_table(user_labels, user_labels.c.user_id == users.c.id)),
                 "create_time": Field("timestamp", users.c.create_time),
-                "last_login_time": Field("timestamp", users.c.last_login_time),
+                "last_login_time": Field("timestamp", func.nullif(users.c.last_login_time, literal(NEVER, users.c.last_login_time.type))),
             }
         ),
         order_fields={
             "username": users.c.username,
             "create_time": users.c.create_time,
-            "last_login_time": func.coalesce(users.c.last_login_time, literal(_EPOCH, users.c.last_login_time.type)),
+            "last_login_time": users.c.last_login_time,
         },
         default_order="username",
         tie_breaker=users.c.id,

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
+from mlops.users.v1.users_service_pb2_grpc import UserServiceStub
 
-from servers.users.composition import Domain, open_domain
-from tests.real_servers.postgresql import PostgresqlServer, postgresql_server
+from servers.users.composition import Domain, build, open_domain
+from tests.integration.users.served import Served
+from tests.real_servers.mariadb import MariadbServer
+from tests.real_servers.postgresql import PostgresqlServer
 from tests.users_under_test import FakeClock, cheap_settings, prepared_domain
 
 
@@ -18,12 +22,6 @@ class Template:
 
     data_dir: Path
     database_url: str
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
-    with postgresql_server(tmp_path_factory.mktemp("pg")) as server:
-        yield server
 
 
 def prepare(data_dir: Path, database_url: str) -> Template:
@@ -44,9 +42,12 @@ def postgresql_template(postgresql: PostgresqlServer, tmp_path_factory: pytest.T
     return prepare(tmp_path_factory.mktemp("template"), postgresql.new_database())
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.system_package)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A prepared database of each kind, with the data directory that belongs to it in `tmp_path`."""
+    if request.param == "mariadb":
+        mariadb: MariadbServer = request.getfixturevalue("mariadb")
+        return prepare(tmp_path, mariadb.new_database()).database_url
     template: Template = request.getfixturevalue(f"{request.param}_template")
     shutil.copytree(template.data_dir, tmp_path, dirs_exist_ok=True)
     if request.param == "sqlite":
@@ -66,3 +67,14 @@ def domain(database_url: str, tmp_path: Path, clock: FakeClock) -> Iterator[Doma
     opened = open_domain(cheap_settings(tmp_path, database_url=database_url), clock)
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture
+def served(database_url: str, tmp_path: Path, clock: FakeClock) -> Iterator[Served]:
+    """The same mesh behind a real socket."""
+    settings = cheap_settings(tmp_path, database_url=database_url)
+    server = build(settings, clock=clock)
+    server.start()
+    with grpc.insecure_channel(server.address) as channel:
+        yield Served(server, settings, clock, channel, UserServiceStub(channel))
+    server.stop()

@@ -42,7 +42,7 @@ def _create_users() -> None:
         sa.Column("password_hash", ExactString(255)),
         sa.Column("create_time", UtcDateTime, nullable=False),
         sa.Column("update_time", UtcDateTime, nullable=False),
-        sa.Column("last_login_time", UtcDateTime),
+        sa.Column("last_login_time", UtcDateTime, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
     )
     op.create_index("users_by_create_time", "users", ["create_time", "id"])
