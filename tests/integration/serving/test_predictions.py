@@ -4,49 +4,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from google.api import httpbody_pb2
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-from mlops.common.v1 import tensor_pb2
-from mlops.serving.v1 import served_model_pb2
 from mlops.serving.v1 import serving_service_pb2 as pb
 
+from tests.integration.serving.calls import details_of, json_request, selector, tensor
 from tests.small_mesh import onnx_models
 from tests.small_mesh.registry import digest_of
-
-
-def tensor(name: str, array: np.ndarray[Any, Any], datatype: int = tensor_pb2.DATA_TYPE_FP32) -> tensor_pb2.Tensor:
-    return tensor_pb2.Tensor(name=name, datatype=datatype, shape=array.shape, raw=array.tobytes())
-
-
-def selector(name: str, **choice: Any) -> served_model_pb2.ModelSelector:
-    return served_model_pb2.ModelSelector(name=name, **choice)
-
-
-def json_request(body: object, **fields: Any) -> pb.PredictJsonRequest:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return pb.PredictJsonRequest(body=httpbody_pb2.HttpBody(content_type="application/json", data=data), **fields)
-
-
-def details_of(error: grpc.RpcError) -> dict[str, Any]:
-    status = rpc_status.from_call(error)
-    found: dict[str, Any] = {}
-    for detail in status.details:
-        for kind in (
-            error_details_pb2.ErrorInfo,
-            error_details_pb2.BadRequest,
-            error_details_pb2.ResourceInfo,
-            error_details_pb2.RetryInfo,
-        ):
-            message = kind()
-            if detail.Unpack(message):
-                found[kind.__name__] = message
-    return found
 
 
 def test_a_typed_prediction_has_the_bits_of_onnx_runtime_and_says_who_answered(mesh):

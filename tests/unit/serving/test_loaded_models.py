@@ -357,6 +357,7 @@ class Life(RuleBasedStateMachine):
     def start(self) -> None:
         self.loader = FakeLoader()
         self.gone: list[str] = []
+        self.failed: set[str] = set()
         self.held: dict[Lease, Entry] = {}
         self.models = LoadedModels(
             self.loader,
@@ -371,7 +372,8 @@ class Life(RuleBasedStateMachine):
         try:
             entry, _ = lease.__enter__()
         except ModelLoadFailed:
-            assert name in self.loader.failures
+            assert name in self.loader.failures or name in self.failed, "a failure stays until LoadModel"
+            self.failed.add(name)
             return None
         self.held[lease] = entry
         return lease
@@ -386,6 +388,16 @@ class Life(RuleBasedStateMachine):
         self.loader.failures.pop(name, None)
         if fails:
             self.loader.failures[name] = ModelLoadFailed("broken")
+
+    @rule(name=st.sampled_from("abc"))
+    def load(self, name: str) -> None:
+        refused = False
+        try:
+            self.models.load(version(name))
+        except ModelLoadFailed:
+            refused = True
+            self.failed.add(name)
+        assert refused <= (name in self.loader.failures), "LoadModel tries anew"
 
     @rule(name=st.sampled_from("abc"))
     def unload_idle(self, name: str) -> None:
