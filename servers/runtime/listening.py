@@ -63,14 +63,12 @@ def bind(server: grpc.Server, settings: ServerSettings) -> str:
     credentials = _credentials(settings)
     try:
         port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
-    except (RuntimeError, ValueError) as error:
-        raise ListenError(f"cannot listen on {address!r}: {error}") from None
+    except (RuntimeError, ValueError):
+        raise ListenError(f"cannot listen on {address!r}: it is in use, or not host:port with an address of this machine") from None
     if path is not None:
         # Requests are not accepted before start(), so nobody gets in between. The folder of the mesh's sockets is 0700 besides.
         path.chmod(_SOCKET_MODE)
         return address
-    if port == 0:
-        raise ListenError(f"cannot listen on {address!r}: it is in use, or not an address of this machine")
     host = address.rpartition(":")[0]
     return f"{'127.0.0.1' if host in {'0.0.0.0', ''} else '[::1]' if host == '[::]' else host}:{port}"  # noqa: S104
 
