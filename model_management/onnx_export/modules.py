@@ -76,10 +76,11 @@ def export_keras(model: Any, sample_input: Any) -> OnnxExport:
         raise OnnxNotPossible(f"{error.name} is not installed") from error
     names = ["input"] if len(specs) == 1 else [f"input_{index}" for index in range(len(specs))]
     signature = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for spec, name in zip(specs, names, strict=True)]
-    several = sample_input if isinstance(sample_input, (tuple, list)) else [sample_input]
-    arrays = [_generated(spec) if sample_input is None else np.asarray(value) for spec, value in zip(signature, several, strict=False)]
     if sample_input is None:
         arrays = [_generated(spec) for spec in signature]
+    else:
+        several = sample_input if isinstance(sample_input, (tuple, list)) else [sample_input]
+        arrays = [np.asarray(value) for value in several]
     if len(arrays) != len(signature):
         raise OnnxNotPossible(f"the model has {len(signature)} inputs, sample_input {len(arrays)}")
     arrays = [array.astype(spec.dtype.as_numpy_dtype, copy=False) for array, spec in zip(arrays, signature, strict=True)]
@@ -93,7 +94,10 @@ def export_keras(model: Any, sample_input: Any) -> OnnxExport:
     except Exception as error:
         # The converter's errors have no common type.
         raise OnnxNotPossible(f"tf2onnx does not convert it: {reason_of(error)}") from error
-    answer = call(*(tf.constant(array) for array in arrays))
+    try:
+        answer = call(*(tf.constant(array) for array in arrays))
+    except (ValueError, tf.errors.OpError) as error:
+        raise OnnxNotPossible(f"the model does not predict for sample_input: {reason_of(error)}") from error
     outputs = list(answer) if isinstance(answer, (tuple, list)) else list(answer.values()) if isinstance(answer, Mapping) else [answer]
     return _compared(onnx_model, dict(zip(names, arrays, strict=True)), [np.asarray(output) for output in outputs])
 

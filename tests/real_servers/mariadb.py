@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pymysql
-
 
 @dataclass(frozen=True)
 class MariadbServer:
@@ -64,6 +62,9 @@ def mariadb_server(folder: Path, *, deadline_s: float = 60) -> Iterator[MariadbS
 
 
 def _wait_until_ready(socket: Path, process: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
+    # The engines' venv collects these fixtures, too, and has no driver.
+    import pymysql
+
     while True:
         assert process.poll() is None, f"mariadbd ended: {log.read_text()[-2000:]}"
         with contextlib.suppress(pymysql.err.OperationalError):
