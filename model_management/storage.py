@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -110,14 +110,14 @@ class ArtifactStorage:
         """Take away folders that interrupted processes left, not touched since a time; return how many."""
         if not self._workspace.exists():
             return 0
-        stale = [
-            entry.path
-            for entry in os.scandir(self._workspace)
-            if entry.name.startswith(_PREFIX) and entry.stat().st_mtime < before.timestamp()
-        ]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(stale)
+        removed = 0
+        for entry in os.scandir(self._workspace):
+            # Others come and go meanwhile.
+            with suppress(FileNotFoundError):
+                if entry.name.startswith(_PREFIX) and entry.stat().st_mtime < before.timestamp():
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    removed += 1
+        return removed
 
     def _fetch_one(self, version: ModelVersion, entry: FileEntry, path: Path) -> None:
         part = path.with_name(f".{path.name[:200]}.part")

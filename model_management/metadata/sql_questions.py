@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, distinct, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, tuple_, update
 
 from aip_filter import Field, Schema, keyset_after, order_columns, parse, side_table, to_sql
 from model_management.metadata.backend import Purged
@@ -162,7 +162,7 @@ def referenced(connection: Connection, digests: Collection[str], project: str | 
     """Return those digests that a version refers to."""
     found: set[str] = set()
     for batch in _batches(sorted(digests)):
-        statement = select(distinct(FILES.c.digest)).where(FILES.c.digest.in_(batch))
+        statement = select(FILES.c.digest).distinct().where(FILES.c.digest.in_(batch))
         if project is not None:
             statement = statement.join_from(FILES, VERSIONS).where(VERSIONS.c.project == project)
         if purged_before is not None:
