@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mlops.registry.v1 import model_pb2, registry_service_pb2, registry_service_pb2_grpc
 
 from servers.runtime.errors import DomainError
-from servers.serving.errors import MODEL_RESOURCE, InvalidModelChoice, ModelNotFound, RegistryUnavailable
+from servers.serving.errors import MODEL_RESOURCE, InvalidModelChoice, ModelNotFound, ModelNotServable, RegistryUnavailable
 from servers.serving.model_source import ModelChoice, SourceFile, SourceVersion
 
 REGISTRY_SERVICE = "mlops.registry.v1.ModelRegistryService"
@@ -109,6 +109,9 @@ def _of_resolve(error: grpc.RpcError, choice: ModelChoice) -> DomainError:
         return ModelNotFound(text or f"there is no {choice}", resource=(MODEL_RESOURCE, name), metadata={"project": choice.project})
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return InvalidModelChoice(f"{choice} cannot exist: {text}", field_violations=[("model", text)])
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        # Pending, failed or deleted: no retry helps, and the registry has said what does.
+        return ModelNotServable(text, preconditions=[("VERSION_STATE", choice.name, text)])
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
         _LOGGER.error("the registry refuses the credentials of serving: %s", text)
     return RegistryUnavailable(f"the registry does not say which version {choice} is; try again", retry_after_s=1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import protovalidate
 import pytest
 from google.protobuf.message import Message
+from mlops.common.v1 import tensor_pb2
 from mlops.registry.v1 import model_pb2, registry_service_pb2
 from mlops.users.v1 import user_pb2, users_service_pb2
 
@@ -13,6 +14,8 @@ from tools.contracts.openapi import paths
 from tools.contracts.reading import Contracts
 
 load_contracts()
+
+_INPUT = tensor_pb2.TensorSpec(name="x", datatype=tensor_pb2.DATA_TYPE_FP32, shape=[-1])
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +59,13 @@ def test_an_update_need_not_repeat_what_the_path_does_not_name(contracts: Contra
         (users_service_pb2.ListUsersRequest(page_size=-1), "page_size"),
         (registry_service_pb2.CreateModelRequest(model=model_pb2.Model(name="a/b")), "model.name"),
         (registry_service_pb2.GetModelVersionRequest(model="flights", version=0), "version"),
+        (
+            registry_service_pb2.CreateModelVersionRequest(
+                model="flights",
+                version=model_pb2.ModelVersion(signature=tensor_pb2.Signature(inputs=[_INPUT, _INPUT], outputs=[_INPUT])),
+            ),
+            "version.signature",
+        ),
         (registry_service_pb2.CreateModelRequest(model=model_pb2.Model(name="a"), request_id="1"), "request_id"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Message) else value,

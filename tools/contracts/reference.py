@@ -90,6 +90,8 @@ def _method_facts(contracts: Contracts, method: MethodDescriptor) -> list[list[s
 
 def _message(contracts: Contracts, described: Descriptor) -> list[str]:
     lines = [f"### {_local_name(described)}", "", contracts.comment(described.full_name), ""]
+    if rules := _rules(contracts.message_rules(described)):
+        lines += [f"Rules: {rules}.", ""]
     if described.fields:
         page = _page(described.file.package)
         rows = [

@@ -67,6 +67,7 @@ _PREDICT_REQUEST: Schema = {
     "type": "object",
     "description": "Exactly one of `instances`, `inputs` and `tensors`. A mistake is answered with the name of the tensor.",
     "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}, {"required": ["tensors"]}],
+    "additionalProperties": False,  # parsed by serving, not by the transcoder: an unknown field is refused
     "properties": {
         "instances": {
             "type": "array",
@@ -83,6 +84,7 @@ _PREDICT_REQUEST: Schema = {
             "examples": [{"features": [[5.1, 3.5, 1.4, 0.2]]}],
         },
         "tensors": {"type": "array", "minItems": 1, "description": "Tensors with their types.", "items": _TENSOR},
+        "output_names": {"type": "array", "items": {"type": "string"}, "description": "Outputs wanted; without it all."},
         "model": {"type": "string", "maxLength": 255, "description": "Name of the model, where the path does not name it."},
         "version": {"type": "integer", "minimum": 1, "description": "Version of the model."},
         "alias": {"type": "string", "maxLength": 255, "description": "Alias of the version, for example `champion`."},

@@ -67,20 +67,18 @@ def small_integer(rules: Rules, *, is_unsigned: bool) -> Schema:
 def big_integer(rules: Rules, *, is_unsigned: bool) -> Schema:
     """Returns the schema of a 64-bit integer, which travels as a JSON string since numbers lose digits above 2^53.
 
-    Of the range only the sign can be said.
+    Of the range only its lower end can be said, and only where that is -1, 0 or 1.
     """
     schema: Schema = {"type": "string", "format": "uint64" if is_unsigned else "int64"}
-    lowest = rules["gt"] + 1 if "gt" in rules else rules.get("gte", 0 if is_unsigned else -1)
     if "in" in rules:
-        schema["enum"] = [str(each) for each in rules["in"]]
-    elif "const" in rules:
-        schema["const"] = str(rules["const"])
-    elif lowest >= 1:
-        schema["pattern"] = "^[1-9][0-9]{0,18}$"
-    elif lowest == 0:
-        schema["pattern"] = "^(0|[1-9][0-9]{0,19})$" if is_unsigned else "^(0|[1-9][0-9]{0,18})$"
-    else:
-        schema["pattern"] = "^(0|-?[1-9][0-9]{0,18})$"
+        return {**schema, "enum": [str(each) for each in rules["in"]]}
+    if "const" in rules:
+        return {**schema, "const": str(rules["const"])}
+    lowest = rules["gt"] + 1 if "gt" in rules else rules.get("gte", 0 if is_unsigned else -(2**63))
+    digits = 19 if is_unsigned else 18
+    patterns = {1: f"^[1-9][0-9]{{0,{digits}}}$", 0: f"^(0|[1-9][0-9]{{0,{digits}}})$", -1: f"^(-1|0|[1-9][0-9]{{0,{digits}}})$"}
+    any_sign = f"^(0|-?[1-9][0-9]{{0,{digits}}})$"
+    schema["pattern"] = patterns[min(lowest, 1)] if lowest >= -1 else any_sign
     return schema
 
 
