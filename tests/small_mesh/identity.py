@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,19 @@ class Issuer:
         return TokenVerifier(LocalKeys(lambda: {KEY_ID: self._key.public_key()}), "mlmesh", "mlmesh")
 
 
+@dataclass(frozen=True)
+class StaticToken:
+    """An identity that is one token."""
+
+    value: str
+
+    def token(self) -> str:
+        return self.value
+
+    def discard(self, token: str) -> None:
+        """There is no other."""
+
+
 class SmallUsers(users_service_pb2_grpc.UserServiceServicer):
     """Hands out keys and service tokens, and keeps audit events."""
 
@@ -60,16 +74,16 @@ class SmallUsers(users_service_pb2_grpc.UserServiceServicer):
         self._issuer = issuer
         self.audited: list[str] = []
 
-    def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> httpbody_pb2.HttpBody:  # noqa: N802
+    def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> httpbody_pb2.HttpBody:
         return httpbody_pb2.HttpBody(content_type="application/json", data=self._issuer.jwks())
 
-    def ListRevocations(self, request: pb.ListRevocationsRequest, context: Any) -> pb.ListRevocationsResponse:  # noqa: N802
+    def ListRevocations(self, request: pb.ListRevocationsRequest, context: Any) -> pb.ListRevocationsResponse:
         return pb.ListRevocationsResponse()
 
-    def ExchangeToken(self, request: pb.ExchangeTokenRequest, context: Any) -> pb.TokenResponse:  # noqa: N802
+    def ExchangeToken(self, request: pb.ExchangeTokenRequest, context: Any) -> pb.TokenResponse:
         return pb.TokenResponse(access_token=self._issuer.token(name="mesh", kind="service"), expires_in=900)
 
-    def AppendAuditEvents(self, request: pb.AppendAuditEventsRequest, context: Any) -> empty_pb2.Empty:  # noqa: N802
+    def AppendAuditEvents(self, request: pb.AppendAuditEventsRequest, context: Any) -> empty_pb2.Empty:
         self.audited += [event.method for event in request.events]
         return empty_pb2.Empty()
 

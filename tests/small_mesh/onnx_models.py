@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ def slow(rounds: int = 40, size: int = 256) -> bytes:
     """Takes a while to run: `rounds` products of matrices of that size."""
     weights = numpy_helper.from_array((np.eye(size) * 0.999).astype("f4"), "W")
     names = ["x", *(f"x{index}" for index in range(1, rounds)), "y"]
-    nodes = [helper.make_node("MatMul", [before, "W"], [after]) for before, after in zip(names, names[1:], strict=False)]
+    nodes = [helper.make_node("MatMul", [before, "W"], [after]) for before, after in itertools.pairwise(names)]
     made = model(nodes, [value("x", TensorProto.FLOAT, ["N", size])], [value("y", TensorProto.FLOAT, ["N", size])], [weights])
     return bytes(made.SerializeToString())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class SmallRegistry(registry_service_pb2_grpc.ModelRegistryServiceServicer):
     resolved: int = 0
     downloaded: list[str] = field(default_factory=list)
     piece_bytes: int = 64 * 1024
+    before_download: Callable[[], object] = lambda: None
 
     def save(
         self, name: str, files: Mapping[str, bytes], *, onnx_path: str = "model.onnx", project: str = "default", stage: str = "NONE"
@@ -60,7 +61,7 @@ class SmallRegistry(registry_service_pb2_grpc.ModelRegistryServiceServicer):
     def save_onnx(self, name: str, model: bytes, **kwargs: Any) -> int:
         return self.save(name, {"model.onnx": model}, **kwargs)
 
-    def ResolveModelVersion(self, request: pb.ResolveModelVersionRequest, context: Any) -> model_pb2.ModelVersion:  # noqa: N802
+    def ResolveModelVersion(self, request: pb.ResolveModelVersionRequest, context: Any) -> model_pb2.ModelVersion:
         self.resolved += 1
         project = request.project or "default"
         found = self.versions.get((project, request.model), [])
@@ -79,7 +80,8 @@ class SmallRegistry(registry_service_pb2_grpc.ModelRegistryServiceServicer):
             raise NotFound(f"model `{request.model}` has no such version", resource=("mlops.registry.v1.ModelVersion", request.model))
         return found[-1]
 
-    def DownloadBlob(self, request: pb.DownloadBlobRequest, context: Any) -> Iterator[pb.DownloadBlobResponse]:  # noqa: N802
+    def DownloadBlob(self, request: pb.DownloadBlobRequest, context: Any) -> Iterator[pb.DownloadBlobResponse]:
+        self.before_download()
         self.downloaded.append(request.digest)
         content = self.blobs.get(request.digest)
         if content is None:

@@ -15,7 +15,7 @@ from servers.runtime.peers import open_channel
 from servers.runtime.server import Server
 from servers.serving.__main__ import build
 from servers.serving.settings import ServingSettings
-from tests.small_mesh.identity import Issuer, SmallUsers, small_users
+from tests.small_mesh.identity import Issuer, SmallUsers, StaticToken, small_users
 from tests.small_mesh.registry import SmallRegistry, small_registry_server
 
 
@@ -64,19 +64,6 @@ class ServingMesh:
             channel.close()
         for server in reversed(self.servers):
             server.stop()
-
-
-@dataclass(frozen=True)
-class StaticToken:
-    """An identity that is one token."""
-
-    value: str
-
-    def token(self) -> str:
-        return self.value
-
-    def discard(self, token: str) -> None:
-        """There is no other."""
 
 
 @pytest.fixture(scope="session")
