@@ -23,9 +23,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+def postgresql() -> Iterator[PostgresqlServer]:
     """A running PostgreSQL."""
-    with postgresql_server(tmp_path_factory.mktemp("pg")) as server:
+    # Not in pytest's folder: as root the server runs as another user, from whom every new session of pytest shuts that folder off.
+    with tempfile.TemporaryDirectory(prefix="postgresql-", ignore_cleanup_errors=True) as folder, postgresql_server(Path(folder)) as server:
         yield server
 
 

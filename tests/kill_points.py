@@ -1,0 +1,121 @@
+"""Kills a process at every point at which its work touches the disk, the database or the network, one point a run.
+
+Every call of the system that changes files, every statement and commit, and every HTTP request is a point before and a point after; a write
+is a point in its middle as well. The process dies by `os._exit`, as by kill -9: nothing is flushed, closed or rolled back.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+_FILE_CALLS = ("fsync", "fdatasync", "ftruncate", "link", "mkdir", "open", "rename", "replace", "rmdir", "unlink", "utime", "fchmod")
+_KILLED = 137
+
+
+class KillPoints:
+    """Counts the points that are reached, and dies at one of them.
+
+    Args:
+        kill_at: The point to die at, counted from 1; None to live.
+    """
+
+    def __init__(self, kill_at: int | None) -> None:
+        self._kill_at = kill_at
+        self._lock = threading.Lock()
+        self.names: list[str] = []
+
+    def reach(self, name: str) -> None:
+        """Note a point, and die if it is the one."""
+        with self._lock:
+            self.names.append(name)
+            if len(self.names) == self._kill_at:
+                os._exit(_KILLED)
+
+    def install(self) -> None:
+        """Put points around everything that leaves a trace. There is no way back: the process is a child that ends."""
+        for name in _FILE_CALLS:
+            self._wrap(os, name, f"os.{name}")
+        self._split_writes()
+        if "sqlalchemy" in sys.modules:
+            from sqlalchemy import Engine, event
+            from sqlalchemy.engine.default import DefaultDialect
+
+            event.listen(Engine, "before_cursor_execute", lambda _c, _u, statement, *_: self.reach(f"before {statement[:40]}"))
+            event.listen(Engine, "after_cursor_execute", lambda _c, _u, statement, *_: self.reach(f"after {statement[:40]}"))
+            self._wrap(DefaultDialect, "do_commit", "commit")
+        if "urllib3" in sys.modules:
+            from urllib3.poolmanager import PoolManager
+
+            self._wrap(PoolManager, "urlopen", "request")
+
+    def _wrap(self, owner: Any, name: str, label: str) -> None:
+        original = getattr(owner, name)
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            self.reach(f"before {label}")
+            result = original(*arguments, **options)
+            self.reach(f"after {label}")
+            return result
+
+        setattr(owner, name, wrapped)
+
+    def _split_writes(self) -> None:
+        original = os.write
+
+        def write(descriptor: int, content: bytes) -> int:
+            self.reach("before os.write")
+            half = original(descriptor, content[: len(content) // 2])
+            self.reach("in the middle of os.write")
+            written = half + original(descriptor, content[half:])
+            self.reach("after os.write")
+            return written
+
+        os.write = write  # type: ignore[assignment]
+
+
+def points_of(work: Callable[[], object]) -> list[str]:
+    """Run work in a child that lives, and return the names of the points it reached."""
+    status, names = _run(work, None)
+    assert status == 0, "the work failed by itself; see its traceback above"
+    return names
+
+
+def kill_at(work: Callable[[], object], point: int) -> bool:
+    """Run work in a child that dies at a point; return whether it got there."""
+    status, _ = _run(work, point)
+    assert status in {0, _KILLED}, "the work failed by itself; see its traceback above"
+    return status == _KILLED
+
+
+def _run(work: Callable[[], object], kill_at: int | None) -> tuple[int, list[str]]:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _be_the_child(work, kill_at, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        names = pipe.read().decode().splitlines()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), names
+
+
+def _be_the_child(work: Callable[[], object], kill_at: int | None, writer: int) -> None:
+    write = os.write
+    status = 1
+    try:
+        points = KillPoints(kill_at)
+        points.install()
+        work()
+        write(writer, "\n".join(points.names).encode())
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
