@@ -14,8 +14,8 @@ from servers.users.errors import GrantsTooLarge
 from servers.users.grants import Grants
 from servers.users.signing_keys import SigningKeys
 
-MAX_TOKEN_BYTES = 8000
-"""Longest token made, in bytes. Servers look at none longer than 8,192, and a gRPC header list holds 8 KiB by default."""
+MAX_TOKEN_BYTES = 6000
+"""Longest token made, in bytes. gRPC drops calls at random whose headers exceed 8 KiB together, and there are others beside it."""
 
 TokenKind = Literal["user", "service", "api_key"]
 """Whom a token stands for: a person, a service account, or a person's API key."""

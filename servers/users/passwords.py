@@ -22,7 +22,7 @@ _SHORTEST_NAME_REFUSED = 4
 
 @dataclass(frozen=True)
 class PasswordCost:
-    """Parameters of argon2id. The defaults are the second recommended option of RFC 9106, section 4.
+    """Parameters of argon2id. The defaults are those that OWASP recommends (ADR 0015).
 
     Args:
         memory_kib: Memory of one hash, in KiB.
@@ -30,9 +30,9 @@ class PasswordCost:
         lanes: Threads of one hash.
     """
 
-    memory_kib: int = 64 * 1024
-    iterations: int = 3
-    lanes: int = 4
+    memory_kib: int = 19 * 1024
+    iterations: int = 2
+    lanes: int = 1
 
 
 class PasswordHasher:
@@ -48,7 +48,7 @@ class PasswordHasher:
         wait_s: How long they wait, in seconds.
     """
 
-    def __init__(self, cost: PasswordCost, *, parallelism: int = 2, waiting: int = 16, wait_s: float = 10.0) -> None:
+    def __init__(self, cost: PasswordCost, *, parallelism: int = 2, waiting: int = 16, wait_s: float = 20.0) -> None:
         self._hasher = argon2.PasswordHasher(time_cost=cost.iterations, memory_cost=cost.memory_kib, parallelism=cost.lanes)
         self._running = threading.BoundedSemaphore(parallelism)
         self._admitted = threading.BoundedSemaphore(parallelism + waiting)
