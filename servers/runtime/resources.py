@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-_NAMES = ("name", "id", "username")
+_NAMES = ("name", "model", "id", "username")
 _VERSION = "version"
 _TEXT_OR_NUMBER = frozenset({FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64})
 
@@ -20,8 +20,8 @@ def resource_reader(message_class: type[Message] | None) -> Callable[[Any], str]
         message_class: Class of a request or response; None where the contract is not ours.
 
     Returns:
-        A function from a message to `name`, `id` or `username`, of itself or of the first resource it carries, with `/versions/<version>`
-        where it has a version; empty where it has no name.
+        A function from a message to `name`, `model`, `id` or `username`, of itself or of the first resource it carries, with
+        `/versions/<version>` where it has a version; empty where it has no name.
     """
     if message_class is None:
         return lambda _message: ""
@@ -49,14 +49,15 @@ def _messages(descriptor: Any) -> list[Any]:
 
 def _own_reader(descriptor: Any) -> Callable[[Any], str] | None:
     fields = descriptor.fields_by_name
-    name = next((name for name in _NAMES if name in fields and fields[name].type == FieldDescriptor.TYPE_STRING), None)
-    if name is None:
+    names = [name for name in _NAMES if name in fields and fields[name].type == FieldDescriptor.TYPE_STRING]
+    if not names:
         return None
     has_version = _VERSION in fields and fields[_VERSION].type in _TEXT_OR_NUMBER and not fields[_VERSION].is_repeated
 
     def read(message: Any) -> str:
         version = getattr(message, _VERSION) if has_version else ""
-        found = str(getattr(message, name))
+        # The server chooses some of them: a user that is created has a user name and no id.
+        found = next((value for name in names if (value := str(getattr(message, name)))), "")
         return f"{found}/versions/{version}" if found and version else found
 
     return read

@@ -104,7 +104,7 @@ def test_a_server_calls_its_peers_as_the_service_account(
 
 
 def test_a_token_that_a_peer_refuses_is_exchanged_anew_once(
-    serve_users: Any, service_key_file: Path, serve: Any, echo_grpc: Any, pb: Any, make_token: Any
+    service_key_file: Path, serve: Any, echo_grpc: Any, pb: Any, make_token: Any
 ) -> None:
     tokens = iter([make_token(aud="wrong"), make_token(sub="mesh")])
     credentials = ServiceCredentials("", service_key_file, exchange=lambda _key: IssuedToken(next(tokens), 900))
