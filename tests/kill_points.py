@@ -1,11 +1,13 @@
-"""Kills a process at every point at which its work touches the disk, the database or the network, one point a run.
+"""Kills a process, or fills its disk, at every point at which its work touches the disk, the database or the network, one point a run.
 
 Every call of the system that changes files, every statement and commit, and every HTTP request is a point before and a point after; a write
-is a point in its middle as well. The process dies by `os._exit`, as by kill -9: nothing is flushed, closed or rolled back.
+is a point in its middle as well. The process dies by `os._exit`, as by kill -9: nothing is flushed, closed or rolled back. Or, at a
+point before a call that may need room on the disk, the call fails as the system lets it fail on a full one.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -14,27 +16,37 @@ from collections.abc import Callable
 from typing import Any
 
 _FILE_CALLS = ("fsync", "fdatasync", "ftruncate", "link", "mkdir", "open", "rename", "replace", "rmdir", "unlink", "utime", "fchmod")
+_NEED_ROOM = frozenset(
+    f"before os.{name}" for name in ("fdatasync", "fsync", "link", "mkdir", "open to create", "rename", "replace", "write")
+)
 _KILLED = 137
+_REFUSED = 3
 
 
 class KillPoints:
     """Counts the points that are reached, and dies at one of them.
 
     Args:
-        kill_at: The point to die at, counted from 1; None to live.
+        stop_at: The point to stop at, counted from 1; None for none.
+        is_full: Whether the disk is full there, instead of the process dying.
     """
 
-    def __init__(self, kill_at: int | None) -> None:
-        self._kill_at = kill_at
+    def __init__(self, stop_at: int | None, *, is_full: bool = False) -> None:
+        self._stop_at = stop_at
+        self._is_full = is_full
         self._lock = threading.Lock()
         self.names: list[str] = []
 
     def reach(self, name: str) -> None:
-        """Note a point, and die if it is the one."""
+        """Note a point, and die or fail if it is the one."""
         with self._lock:
             self.names.append(name)
-            if len(self.names) == self._kill_at:
+            if len(self.names) != self._stop_at:
+                return
+            if not self._is_full:
                 os._exit(_KILLED)
+            if name in _NEED_ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def install(self) -> None:
         """Put points around everything that leaves a trace. There is no way back: the process is a child that ends."""
@@ -57,9 +69,11 @@ class KillPoints:
         original = getattr(owner, name)
 
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            self.reach(f"before {label}")
+            creates = name == "open" and arguments[1] & os.O_CREAT
+            called = f"{label} to create" if creates else label
+            self.reach(f"before {called}")
             result = original(*arguments, **options)
-            self.reach(f"after {label}")
+            self.reach(f"after {called}")
             return result
 
         setattr(owner, name, wrapped)
@@ -80,24 +94,31 @@ class KillPoints:
 
 def points_of(work: Callable[[], object]) -> list[str]:
     """Run work in a child that lives, and return the names of the points it reached."""
-    status, names = _run(work, None)
+    status, names = _run(work, KillPoints(None), ())
     assert status == 0, "the work failed by itself; see its traceback above"
     return names
 
 
 def kill_at(work: Callable[[], object], point: int) -> bool:
     """Run work in a child that dies at a point; return whether it got there."""
-    status, _ = _run(work, point)
+    status, _ = _run(work, KillPoints(point), ())
     assert status in {0, _KILLED}, "the work failed by itself; see its traceback above"
     return status == _KILLED
 
 
-def _run(work: Callable[[], object], kill_at: int | None) -> tuple[int, list[str]]:
+def full_at(work: Callable[[], object], point: int, refusal: type[Exception]) -> bool:
+    """Run work in a child whose disk is full at a point; return whether it was refused with that error, or else succeeded."""
+    status, _ = _run(work, KillPoints(point, is_full=True), (refusal,))
+    assert status in {0, _REFUSED}, "the work failed with another error; see its traceback above"
+    return status == _REFUSED
+
+
+def _run(work: Callable[[], object], points: KillPoints, refusals: tuple[type[Exception], ...]) -> tuple[int, list[str]]:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _be_the_child(work, kill_at, writer)
+        _be_the_child(work, points, refusals, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         names = pipe.read().decode().splitlines()
@@ -105,15 +126,16 @@ def _run(work: Callable[[], object], kill_at: int | None) -> tuple[int, list[str
     return os.waitstatus_to_exitcode(status), names
 
 
-def _be_the_child(work: Callable[[], object], kill_at: int | None, writer: int) -> None:
+def _be_the_child(work: Callable[[], object], points: KillPoints, refusals: tuple[type[Exception], ...], writer: int) -> None:
     write = os.write
     status = 1
     try:
-        points = KillPoints(kill_at)
         points.install()
         work()
         write(writer, "\n".join(points.names).encode())
         status = 0
+    except refusals:
+        status = _REFUSED
     except BaseException:
         traceback.print_exc()
     finally:
