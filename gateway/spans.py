@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 from servers.runtime.otlp import message_class
 
 _SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MAX_SOCKET_PATH_BYTES = 107  # sun_path on Linux
+_MAX_PORT = 65_535
 
 
 class AddressError(ValueError):
@@ -80,11 +81,14 @@ def parse_endpoint(text: str) -> Endpoint:
     if text.startswith("unix:"):
         return _unix(text, text.removeprefix("unix:").removeprefix("//"))
     host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not separator or not host or not port.isdecimal() or not 1 <= int(port) <= 65_535 or "/" in host or any(map(str.isspace, host)):
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if is_bracketed:
+        host = host[1:-1]
+    is_port = port.isascii() and port.isdecimal() and 1 <= int(port) <= _MAX_PORT
+    if not separator or not host or not is_port or "/" in host or any(map(str.isspace, host)):
         raise AddressError(f"{text!r} is not an address: expected unix:/absolute/path.sock or host:port, for example 10.0.0.5:9103")
-    if ":" in host and not _is_ipv6(host):
-        raise AddressError(f"{text!r} is not an address: an IPv6 address is written in brackets, [::1]:9103")
+    if is_bracketed != (":" in host) or (is_bracketed and not _is_ipv6(host)):
+        raise AddressError(f"{text!r} is not an address: an IPv6 address, and nothing else, is written in brackets, [::1]:9103")
     return TcpEndpoint(host, int(port))
 
 

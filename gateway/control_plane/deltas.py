@@ -115,6 +115,8 @@ class DeltaStream:
         if known is None:
             # A stream that replaces a broken one tells what Envoy still has, and none of it is sent again.
             subscription.sent.update(request.initial_resource_versions)
+            if request.type_url == ENDPOINTS and CLUSTER in self._pending:
+                self._forget_endpoints(self._pending[CLUSTER].names)
             if request.type_url in _WILDCARD_TYPES and not request.resource_names_subscribe:
                 subscription.is_wildcard = True
         for name in request.resource_names_subscribe:

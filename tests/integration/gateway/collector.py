@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+
 from servers.runtime.otlp import message_class
 
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
