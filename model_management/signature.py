@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from model_management.errors import InvalidValue
+
 __all__ = ["DATATYPES", "DYNAMIC", "Signature", "TensorSpec"]
 
 DATATYPES = frozenset(
@@ -35,12 +37,16 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"tensor name {self.name!r} is not 1 to 512 characters without control characters")
+            raise InvalidValue("signature", f"tensor name {self.name!r} is not 1 to 512 characters without control characters")
         if self.datatype not in DATATYPES:
-            raise ValueError(f"tensor {self.name!r} has datatype {self.datatype!r}; allowed are {', '.join(sorted(DATATYPES))}")
+            raise InvalidValue(
+                "signature", f"tensor {self.name!r} has datatype {self.datatype!r}; allowed are {', '.join(sorted(DATATYPES))}"
+            )
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
         if any(size < DYNAMIC for size in self.shape):
-            raise ValueError(f"tensor {self.name!r} has shape {list(self.shape)}; a dimension is 0 or more, or -1 for any size")
+            raise InvalidValue(
+                "signature", f"tensor {self.name!r} has shape {list(self.shape)}; a dimension is 0 or more, or -1 for any size"
+            )
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form: ``{"name", "datatype", "shape"}``."""
@@ -54,11 +60,11 @@ class TensorSpec:
             value: What `to_dict` returned.
 
         Raises:
-            ValueError: If a key is missing or a value is not allowed.
+            InvalidValue: If a key is missing or a value is not allowed.
         """
         name, datatype, shape = value.get("name"), value.get("datatype"), value.get("shape")
         if not isinstance(name, str) or not isinstance(datatype, str) or not isinstance(shape, Sequence) or isinstance(shape, str):
-            raise ValueError(f"a tensor is an object with name, datatype and shape; got {dict(value)!r}")
+            raise InvalidValue("signature", f"a tensor is an object with name, datatype and shape; got {dict(value)!r}")
         return cls(name, datatype, tuple(shape))
 
 
@@ -74,7 +80,9 @@ class Signature:
             object.__setattr__(self, kind, tuple(specs))
             names = [spec.name for spec in specs]
             if len(set(names)) != len(names):
-                raise ValueError(f"{kind} have names that occur twice: {sorted({name for name in names if names.count(name) > 1})}")
+                raise InvalidValue(
+                    "signature", f"{kind} have names that occur twice: {sorted({name for name in names if names.count(name) > 1})}"
+                )
 
     def to_dict(self) -> dict[str, list[dict[str, object]]]:
         """Return the JSON form: ``{"inputs": [...], "outputs": [...]}``."""
@@ -88,7 +96,7 @@ class Signature:
             value: What `to_dict` returned.
 
         Raises:
-            ValueError: If a tensor is malformed or a name occurs twice.
+            InvalidValue: If a tensor is malformed or a name occurs twice.
         """
         return cls(
             inputs=tuple(TensorSpec.from_dict(spec) for spec in value.get("inputs", ())),
