@@ -1,0 +1,260 @@
+"""The runtime's own tables, on every database that a component may have."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, delete, select
+
+from servers.runtime.audit import AuditShipper, OutboxAuditSink, events
+from servers.runtime.audit_events import AuditEvent
+from servers.runtime.database import open_database
+from servers.runtime.replays import Claim, ClaimState, ReplayKey, ReplayStore, replays
+from servers.runtime.settings import ServerSettings
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+KEY = ReplayKey("ada", "/zoo.v1.Zoo/CreateLion", "6f2c7c0e-3b0a-4a53-9d7e-0c6f3c1f7a11")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.system_package)])
+def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder: Path = tmp_path_factory.mktemp("store")
+    (folder / "migrations/versions").mkdir(parents=True)
+    (folder / "migrations/versions/0001_nothing.py").write_text('revision = "0001"\ndown_revision = None\ndef upgrade(): pass\n')
+    url = "" if request.param == "sqlite" else request.getfixturevalue(request.param).new_database()
+    engine = open_database(ServerSettings(data_dir=folder, database_url=url), folder / "migrations")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(migrated: Engine) -> Engine:
+    with migrated.begin() as connection:
+        connection.execute(delete(replays))
+        connection.execute(delete(events))
+    return migrated
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(engine: Engine, clock: Clock) -> ReplayStore:
+    return ReplayStore(engine, "owner-1", clock)
+
+
+def test_the_first_claims_the_second_waits_and_the_third_gets_the_answer(store: ReplayStore) -> None:
+    assert store.claim(KEY, "hash") == Claim(ClaimState.CLAIMED)
+    assert store.claim(KEY, "hash") == Claim(ClaimState.RUNNING)
+    store.complete(KEY, b"\x00answer\xff")
+    assert store.claim(KEY, "hash") == Claim(ClaimState.DONE, b"\x00answer\xff")
+
+
+def test_an_empty_answer_is_an_answer(store: ReplayStore) -> None:
+    store.claim(KEY, "hash")
+    store.complete(KEY, b"")
+
+    assert store.claim(KEY, "hash") == Claim(ClaimState.DONE, b"")
+
+
+def test_another_content_is_told_apart_while_running_and_after(store: ReplayStore) -> None:
+    store.claim(KEY, "hash")
+    assert store.claim(KEY, "other").state is ClaimState.OTHER_REQUEST
+    store.complete(KEY, b"answer")
+    assert store.claim(KEY, "other").state is ClaimState.OTHER_REQUEST
+
+
+def test_an_abandoned_request_can_be_claimed_with_any_content(store: ReplayStore) -> None:
+    store.claim(KEY, "hash")
+    store.abandon(KEY)
+
+    assert store.claim(KEY, "other").state is ClaimState.CLAIMED
+
+
+def test_after_a_crash_the_next_takes_over_once_the_lease_has_run_out(store: ReplayStore, engine: Engine, clock: Clock) -> None:
+    store.claim(KEY, "hash")
+    after_restart = ReplayStore(engine, "owner-2", clock)
+
+    clock.advance(seconds=14)
+    assert after_restart.claim(KEY, "hash").state is ClaimState.RUNNING
+    clock.advance(seconds=2)
+    assert after_restart.claim(KEY, "hash").state is ClaimState.CLAIMED
+
+
+def test_one_who_lost_the_lease_overwrites_neither_answer_nor_claim(store: ReplayStore, engine: Engine, clock: Clock) -> None:
+    store.claim(KEY, "hash")
+    clock.advance(seconds=16)
+    other = ReplayStore(engine, "owner-2", clock)
+    other.claim(KEY, "hash")
+
+    store.abandon(KEY)
+    store.complete(KEY, b"late")
+    other.complete(KEY, b"answer")
+
+    assert other.claim(KEY, "hash") == Claim(ClaimState.DONE, b"answer")
+
+
+def test_a_lease_that_is_renewed_does_not_run_out(store: ReplayStore, engine: Engine, clock: Clock) -> None:
+    store.claim(KEY, "hash")
+    for _ in range(5):
+        clock.advance(seconds=10)
+        store.renew()
+
+    assert ReplayStore(engine, "owner-2", clock).claim(KEY, "hash").state is ClaimState.RUNNING
+
+
+def test_after_24_hours_the_request_id_is_free_again(store: ReplayStore, clock: Clock) -> None:
+    store.claim(KEY, "hash")
+    store.complete(KEY, b"answer")
+    clock.advance(hours=23, minutes=59)
+    assert store.claim(KEY, "hash").state is ClaimState.DONE
+
+    clock.advance(minutes=2)
+
+    assert store.claim(KEY, "other").state is ClaimState.CLAIMED
+
+
+def test_purging_deletes_what_is_old_and_nothing_else(store: ReplayStore, clock: Clock, engine: Engine) -> None:
+    for number in range(3):
+        store.claim(replace(KEY, request_id=f"old-{number}"), "hash")
+    clock.advance(hours=25)
+    store.claim(KEY, "hash")
+
+    assert store.purge() == 3
+    with engine.connect() as connection:
+        assert connection.execute(select(replays.c.request_id)).scalars().all() == [KEY.request_id]
+
+
+def test_of_many_at_once_one_claims(engine: Engine, clock: Clock) -> None:
+    stores = [ReplayStore(engine, f"owner-{number}", clock) for number in range(8)]
+    for round_number in range(5):
+        key, barrier = replace(KEY, request_id=f"round-{round_number}"), threading.Barrier(8)
+
+        def claim(store: ReplayStore, key: ReplayKey = key, barrier: threading.Barrier = barrier) -> ClaimState:
+            barrier.wait(10)
+            return store.claim(key, "hash").state
+
+        with ThreadPoolExecutor(8) as pool:
+            states = list(pool.map(claim, stores))
+
+        assert sorted(state.name for state in states) == ["CLAIMED"] + ["RUNNING"] * 7
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["claim", "complete", "abandon", "renew", "wait", "crash"]), st.integers(0, 1), st.sampled_from(["a", "b"])),
+    max_size=25,
+)
+
+
+@given(steps)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_happens_no_request_has_two_owners_at_once_and_an_answer_never_changes(
+    engine: Engine, taken: Sequence[tuple[str, int, str]]
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(delete(replays))
+    clock = Clock()
+    lives = [0, 0]
+    owners = [ReplayStore(engine, f"owner-{number}", clock) for number in range(2)]
+    # Who works on the request, by its own lights, and until when its lease protects it.
+    holders: dict[int, datetime] = {}
+    answer: bytes | None = None
+    for action, who, content in taken:
+        if action == "claim" and who not in holders:
+            claim = owners[who].claim(KEY, content)
+            if claim.state is ClaimState.CLAIMED:
+                assert answer is None
+                assert all(until <= clock.now for until in holders.values())
+                holders = {who: clock.now + timedelta(seconds=15)}
+            elif claim.state is ClaimState.DONE:
+                assert claim.response == answer
+        elif action == "complete" and who in holders:
+            owners[who].complete(KEY, content.encode())
+            del holders[who]
+            answer = content.encode()
+        elif action == "abandon" and who in holders:
+            owners[who].abandon(KEY)
+            del holders[who]
+        elif action == "renew":
+            owners[who].renew()
+            if who in holders:
+                holders[who] = clock.now + timedelta(seconds=15)
+        elif action == "wait":
+            clock.advance(seconds=9)
+        elif action == "crash":
+            lives[who] += 1
+            owners[who] = ReplayStore(engine, f"owner-{who}-{lives[who]}", clock)
+            if who in holders:
+                # Nobody works any more; the lease of the dead one still keeps others out.
+                holders[-1 - who - 10 * lives[who]] = holders.pop(who)
+
+
+def event(number: int, **fields: object) -> AuditEvent:
+    made = AuditEvent(f"event-{number}", START + timedelta(seconds=number), "ada", "/zoo.v1.Zoo/CreateLion", "default", f"lion-{number}")
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def test_only_finished_events_are_shipped_oldest_first(engine: Engine, clock: Clock) -> None:
+    sink, shipped = OutboxAuditSink(engine), list[AuditEvent]()
+    for number in (2, 0, 1, 3):
+        sink.begin(event(number))
+    for number in (1, 0, 2):
+        sink.finish(event(number, status_code=0))
+
+    assert AuditShipper(engine, shipped.extend, clock).ship() == 3
+
+    assert [sent.event_id for sent in shipped] == ["event-0", "event-1", "event-2"]
+    assert shipped[0] == event(0, status_code=0)
+    assert AuditShipper(engine, shipped.extend, clock).ship() == 0
+
+
+def test_more_events_than_a_batch_are_shipped_in_one_go(engine: Engine, clock: Clock) -> None:
+    sink, batches = OutboxAuditSink(engine), list[int]()
+    for number in range(600):
+        sink.finish(event(number, status_code=0))
+
+    assert AuditShipper(engine, lambda batch: batches.append(len(batch)), clock).ship() == 600
+    assert batches == [500, 100]
+
+
+def test_what_did_not_arrive_stays(engine: Engine, clock: Clock) -> None:
+    def away(batch: Sequence[AuditEvent]) -> None:
+        raise grpc.RpcError("away")
+
+    OutboxAuditSink(engine).finish(event(0, status_code=0))
+    assert AuditShipper(engine, away, clock).ship() == 0
+
+    shipped: list[AuditEvent] = []
+    AuditShipper(engine, shipped.extend, clock).ship()
+    assert [sent.event_id for sent in shipped] == ["event-0"]
+
+
+def test_texts_longer_than_the_contract_allows_are_cut(engine: Engine, clock: Clock) -> None:
+    shipped: list[AuditEvent] = []
+    OutboxAuditSink(engine).finish(event(0, status_code=5, resource="ü" * 2000, subject="s" * 999, reason="R" * 99))
+
+    AuditShipper(engine, shipped.extend, clock).ship()
+
+    assert (len(shipped[0].resource), len(shipped[0].subject), len(shipped[0].reason)) == (512, 255, 63)
