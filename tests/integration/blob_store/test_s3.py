@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -72,12 +73,18 @@ def test_joined_pieces_are_the_content(store: S3BlobStore) -> None:
     assert store.remove_stale(datetime.now(UTC) + timedelta(hours=1)) == 0
 
 
+@pytest.fixture(scope="module")
+def store_of_several_pages(s3: S3Server) -> S3BlobStore:
+    store = S3BlobStore(connect(s3.endpoint, credentials=s3.credentials), s3.bucket, os.urandom(8).hex())
+    with ThreadPoolExecutor(8) as threads:
+        keys = [store._key(sha256_of(str(number).encode())) for number in range(1300)]
+        list(threads.map(lambda key: store._client._put_object(store._bucket, key, b"x"), keys))
+    return store
+
+
 @pytest.mark.parametrize("wanted", [5, 40, 1200])
-def test_existing_digests_are_found_in_a_store_of_several_pages(store: S3BlobStore, wanted: int) -> None:
-    there = [store._key(sha256_of(str(number).encode())) for number in range(1300)]
-    for key in there:
-        store._client._put_object(store._bucket, key, b"x")
+def test_existing_digests_are_found_in_a_store_of_several_pages(store_of_several_pages: S3BlobStore, wanted: int) -> None:
     digests = [sha256_of(str(number).encode()) for number in range(0, 1300, 1300 // wanted)]
     missing = [sha256_of(f"missing {number}".encode()) for number in range(wanted)]
-    assert store.exists_many(digests + missing) == set(digests)
-    assert len(list(store.iterate())) == 1300
+    assert store_of_several_pages.exists_many(digests + missing) == set(digests)
+    assert len(list(store_of_several_pages.iterate())) == 1300
