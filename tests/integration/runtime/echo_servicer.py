@@ -27,6 +27,9 @@ def fail(how: str) -> None:
         raise FailedPrecondition("The state is A; B is allowed.", preconditions=[("STATE", "echo", "is A, has to be B")])
     if how == "bug":
         raise RuntimeError("the password is hunter2")
+    if how == "huge":
+        many = [("ü" * 200, "ü" * 400)] * 50
+        raise FailedPrecondition("ü" * 3000, field_violations=many, metadata={"ü" * 60: "ü" * 900})
     if how == "database":
         raise sqlalchemy.exc.OperationalError("SELECT 1", {}, _locked())
 

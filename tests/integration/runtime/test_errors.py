@@ -80,6 +80,17 @@ def test_a_failed_precondition_names_what_has_to_change(stub: Any, pb: Any, bear
     assert (refusal.code, violation.subject) == (grpc.StatusCode.FAILED_PRECONDITION, "echo")
 
 
+def test_the_largest_error_that_a_server_sends_is_never_lost_on_the_way(stub: Any, pb: Any, bearer: Callable[..., Any]) -> None:
+    """grpc drops trailers at random between 8 and 16 KiB, and the caller then sees RESOURCE_EXHAUSTED."""
+    metadata = bearer()
+
+    refusals = [refused(lambda: stub.Echo(pb.EchoRequest(fail="huge"), metadata=metadata)) for _ in range(100)]
+
+    assert {refusal.code for refusal in refusals} == {grpc.StatusCode.FAILED_PRECONDITION}
+    assert {refusal.reason for refusal in refusals} == {"FAILED_PRECONDITION"}
+    assert all(refusal.all_of(error_details_pb2.BadRequest) for refusal in refusals)
+
+
 def test_bytes_that_are_no_message_are_the_callers_fault(serve: Callable[..., Any], bearer: Callable[..., Any]) -> None:
     with grpc.insecure_channel(serve().address) as channel:
         call = channel.unary_unary("/mlmesh_test.v1.EchoService/Echo")

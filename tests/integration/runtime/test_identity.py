@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from servers.runtime.errors import Unavailable
 from servers.runtime.peers import open_channel
+from servers.runtime.server import Registration
 from servers.runtime.service_identity import IssuedToken, ServiceCredentials
 from servers.runtime.settings import ServerSettings
 from tests.integration.runtime.rich_errors import refused
@@ -174,8 +175,6 @@ def test_a_peers_refusal_reaches_the_caller_where_it_concerns_the_caller(
             as_whom = metadata if request.text != "unknown" else None
             return echo_grpc.EchoServiceStub(channel).Echo(pb.EchoRequest(fail=request.fail), metadata=as_whom)
 
-    from servers.runtime.server import Registration
-
     front = connect(serve(component="front", servicers=[Registration(echo_grpc.add_EchoServiceServicer_to_server, Front())]).address)
     missing = refused(lambda: front.Echo(pb.EchoRequest(fail="not_found"), metadata=metadata))
     ours = refused(lambda: front.Echo(pb.EchoRequest(text="unknown"), metadata=metadata))
@@ -185,14 +184,28 @@ def test_a_peers_refusal_reaches_the_caller_where_it_concerns_the_caller(
     assert (ours.code, ours.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
+def test_a_peer_that_is_too_slow_is_told_from_one_that_is_away(
+    serve: Any, connect: Any, echo: Any, echo_grpc: Any, pb: Any, bearer: Any
+) -> None:
+    channel = open_channel(serve(component="back").address, timeout_s=0.1)
+
+    class Front(type(echo)):  # type: ignore[misc]
+        def Echo(self, request: Any, context: Any) -> Any:
+            return echo_grpc.EchoServiceStub(channel).Ping(pb.PingRequest(work_ms=1000))
+
+    front = connect(serve(servicers=[Registration(echo_grpc.add_EchoServiceServicer_to_server, Front())]).address)
+    refusal = refused(lambda: front.Echo(pb.EchoRequest(), metadata=bearer()))
+    channel.close()
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "PEER_TIMEOUT")
+
+
 def test_a_peer_that_is_away_makes_a_call_unavailable(serve: Any, connect: Any, echo: Any, echo_grpc: Any, pb: Any, bearer: Any) -> None:
     channel = open_channel("unix:/nowhere/peer.sock", patience_s=0.1)
 
     class Front(type(echo)):  # type: ignore[misc]
         def Echo(self, request: Any, context: Any) -> Any:
             return echo_grpc.EchoServiceStub(channel).Echo(pb.EchoRequest())
-
-    from servers.runtime.server import Registration
 
     front = connect(serve(servicers=[Registration(echo_grpc.add_EchoServiceServicer_to_server, Front())]).address)
     refusal = refused(lambda: front.Echo(pb.EchoRequest(), metadata=bearer()))

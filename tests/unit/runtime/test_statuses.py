@@ -71,6 +71,25 @@ def test_what_is_short_is_sent_whole(message: str, metadata: dict[str, str]) -> 
     assert (status.message, dict(info.metadata)) == (message, metadata)
 
 
+def test_an_error_that_says_too_much_everywhere_still_fits() -> None:
+    error = errors.FailedPrecondition(
+        "ü" * 5000,
+        metadata={f"{number}{'ü' * 100}": "ü" * 5000 for number in range(50)},
+        field_violations=[("ü" * 5000, "ü" * 5000)] * 50,
+        preconditions=[("ü" * 5000, "ü" * 5000, "ü" * 5000)] * 50,
+        resource=("ü" * 5000, "ü" * 5000),
+        retry_after_s=1,
+    )
+
+    status = status_of(error, "req-1")
+
+    assert status.ByteSize() <= MAX_STATUS_BYTES
+    (info,) = unpacked(status, error_details_pb2.ErrorInfo)
+    assert 1 <= len(info.metadata) < 50
+    assert unpacked(status, error_details_pb2.RetryInfo)
+    assert unpacked(status, error_details_pb2.RequestInfo)
+
+
 def test_many_violations_are_cut_and_counted() -> None:
     violations = [(f"field_{number}", "is wrong") for number in range(30)]
 
