@@ -102,9 +102,6 @@ class FileEntry:
     digest: str
     size_bytes: int
 
-    def __post_init__(self) -> None:
-        check_path(self.path)
-
 
 @dataclass(frozen=True, slots=True)
 class DatasetReference:
@@ -407,8 +404,10 @@ def check_files(files: Sequence[FileEntry]) -> tuple[FileEntry, ...]:
     """Return files sorted by path.
 
     Raises:
-        InvalidValue: If there are too many, a path occurs twice, or a file has the path of a folder.
+        InvalidValue: If there are too many, a path leaves its folder or occurs twice, or a file has the path of a folder.
     """
+    for entry in files:
+        check_path(entry.path)
     ordered = tuple(sorted(files, key=lambda entry: entry.path))
     if len(ordered) > MAX_FILES:
         raise InvalidValue("files", f"has {len(ordered):,} entries; at most {MAX_FILES:,} are allowed")

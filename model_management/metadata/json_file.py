@@ -1,6 +1,6 @@
 """Metadata in a folder of JSON lines: nothing to install, safe between processes, all of it in memory.
 
-For the registry of a person or a small team; from some 100,000 versions on, or between machines, a database does better.
+For the registry of a person or a small team; from some 10,000 versions on (0.8 s to open), or between machines, a database does better.
 """
 
 from __future__ import annotations
