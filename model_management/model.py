@@ -310,6 +310,8 @@ class NewVersion:
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         object.__setattr__(self, "parameters", check_map("parameters", self.parameters))
         object.__setattr__(self, "files", check_files(self.files))
+        for spec in () if self.signature is None else (*self.signature.inputs, *self.signature.outputs):
+            check_text("signature", spec.name, 512)
         if self.onnx_path:
             check_path(self.onnx_path)
         if self.files and self.onnx_path and all(entry.path != self.onnx_path for entry in self.files):

@@ -37,7 +37,7 @@ from model_management.model import (
     VersionState,
 )
 from model_management.query import ListQuery
-from model_management.values import check_alias, check_model_name, check_project, check_request_id
+from model_management.values import check_alias, check_model_name, check_project, check_request_id, check_text
 
 __all__ = ["LocalBackend"]
 
@@ -66,6 +66,7 @@ class LocalBackend:
         """Create a model; see `MetadataBackend.create_model`."""
         check_project(project)
         check_model_name(name)
+        check_text("creator", creator, 255)
         request_id = check_request_id(request_id)
 
         def work(transaction: Transaction) -> RegisteredModel:
@@ -151,6 +152,7 @@ class LocalBackend:
         """Create the next version; see `MetadataBackend.create_version`."""
         check_project(project)
         check_model_name(model)
+        check_text("creator", creator, 255)
         request_id = check_request_id(request_id)
 
         def work(transaction: Transaction) -> ModelVersion:
