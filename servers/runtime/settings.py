@@ -19,7 +19,7 @@ class ServerSettings(BaseSettings):
     component: ClassVar[str] = ""
     """Name of the component, lower case. It makes the second environment prefix and the default file names."""
 
-    model_config = SettingsConfigDict(env_prefix="MLMESH_", extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="MLMESH_", extra="ignore", frozen=True)
 
     data_dir: Path = Path(".mlmesh")
     """Folder for everything the server keeps on disk."""

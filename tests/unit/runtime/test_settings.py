@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +17,6 @@ class ZooSettings(ServerSettings):
     component: ClassVar[str] = "zoo"
     listen: str = "127.0.0.1:9999"
     cages: int = 3
-    """Cages, a number."""
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +66,19 @@ def test_a_value_out_of_range_is_refused_and_named(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_setting_says_what_it_does() -> None:
-    undocumented = [name for name, field in ServerSettings.model_fields.items() if not field.description]
+    """A string under each field. Read from the source: to collect them at import would cost each server 30 ms of start-up."""
+    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(ServerSettings))).body
+    assert isinstance(declared, ast.ClassDef)
+    documented = {
+        field.target.id
+        for field, below in itertools.pairwise(declared.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+    }
 
-    assert undocumented == []
+    assert set(ServerSettings.model_fields) - documented == set()
 
 
 def test_every_number_says_its_unit() -> None:
