@@ -30,6 +30,7 @@ from model_management.model import (
     VersionChanges,
 )
 from model_management.query import MAX_PAGE_SIZE, ListQuery
+from model_management.signed_versions import sign_files, verify_version
 from model_management.storage import ArtifactStorage, full_disk_is_typed
 
 __all__ = ["ArtifactFormats", "ModelRegistry", "RegistryParts", "Saved"]
@@ -143,6 +144,8 @@ class ModelRegistry:
         alias: str | None = None,
         stage: str | Stage | None = None,
         request_id: str | None = None,
+        signing_key: str | Path | None = None,
+        signing_password: str | None = None,
     ) -> ModelVersion:
         """Save a model as the next version of a name, which is created by its first version.
 
@@ -165,6 +168,8 @@ class ModelRegistry:
             alias: Points at the new version when it is saved.
             stage: The new version's stage.
             request_id: A UUID; a repeat returns the version that the first call made.
+            signing_key: PEM of an elliptic private key to sign the files with (OpenSSF Model Signing); see `signing.make_key_pair`.
+            signing_password: Of that key.
 
         Returns:
             The version; READY.
@@ -182,10 +187,13 @@ class ModelRegistry:
             saved = self._formats.save_artifact(
                 model, artifact, format=format, sample_input=sample_input, allow_pickle=allow_pickle, onnx=onnx
             )
+            files = self.storage.keep(artifact)
+            if signing_key is not None:
+                files = sign_files(files, name, signing_key, self.storage, password=signing_password)
             new = replace(
                 wanted,
                 format=saved.format,
-                files=self.storage.keep(artifact),
+                files=files,
                 signature=signature or saved.signature,
                 onnx_path=saved.onnx_file or "",
                 parameters={**_flat(saved.metadata), **wanted.parameters},
@@ -207,6 +215,7 @@ class ModelRegistry:
         stage: str | Stage | None = None,
         allow_pickle: bool = False,
         trusted_types: Sequence[str] = (),
+        verify_with: str | Path | None = None,
     ) -> Any:
         """Load a model, its files verified on their way.
 
@@ -218,9 +227,12 @@ class ModelRegistry:
             alias: The version that this alias points at.
             stage: The newest version in this stage.
             allow_pickle: Whether a pickle may be loaded, which can run anything.
-            trusted_types: Types that a skops file may hold beside the known ones.
+            trusted_types: Types that may be made although they are not known to be harmless; the error names those that are missing.
+            verify_with: PEM of the public key that has to have signed the version; nobody has to, by default.
         """
         found = self.resolve(name, version, alias=alias, stage=stage)
+        if verify_with is not None:
+            verify_version(found, verify_with, self.storage)
         with ExitStack() as stack:
             folder = stack.enter_context(self.storage.folder())
             self.storage.fetch(found, folder)
@@ -254,6 +266,14 @@ class ModelRegistry:
                 part.replace(target)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
+        return found
+
+    def verify_model(
+        self, name: str, public_key: str | Path, version: int | None = None, *, alias: str | None = None, stage: str | Stage | None = None
+    ) -> ModelVersion:
+        """Check that the owner of a key has signed exactly the files of a version; returns the version, or raises `SignatureInvalid`."""
+        found = self.resolve(name, version, alias=alias, stage=stage)
+        verify_version(found, public_key, self.storage)
         return found
 
     def resolve(self, name: str, version: int | None = None, *, alias: str | None = None, stage: str | Stage | None = None) -> ModelVersion:

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from model_management.errors import RegistryError
+
 __all__ = [
     "SignatureInvalid",
     "SigningFailed",
@@ -33,12 +35,16 @@ _MOST_BUNDLE_BYTES = 16 << 20
 """A bundle has about 150 bytes a file."""
 
 
-class SignatureInvalid(Exception):
-    """The signature is not by this key, or not over these files. The text says which files differ."""
+class SignatureInvalid(RegistryError):
+    """The signature is missing, not by this key, or not over these files. The text says which files differ."""
+
+    reason = "SIGNATURE_INVALID"
 
 
-class SigningFailed(Exception):
-    """Nothing was signed: the key cannot be used, or a package is missing."""
+class SigningFailed(RegistryError):
+    """Nothing was signed or verified: the key cannot be used, or a package is missing."""
+
+    reason = "SIGNING_FAILED"
 
 
 def make_key_pair(private_key: Path, public_key: Path, *, password: str | None = None) -> None:

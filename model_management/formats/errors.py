@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from model_management.errors import RegistryError
+
 __all__ = [
     "ArtifactDamaged",
     "EngineMissing",
@@ -16,16 +18,22 @@ __all__ = [
 ]
 
 
-class FormatError(Exception):
-    """Every error of this package."""
+class FormatError(RegistryError):
+    """Every error of this package; raised in the process of whoever saves or loads, never by a server."""
+
+    reason = "FORMAT_ERROR"
 
 
 class UnknownModelType(FormatError):
     """No format fits the model, or the one that was asked for does not."""
 
+    reason = "MODEL_TYPE_UNKNOWN"
+
 
 class PickleNotAllowed(FormatError):
     """The model can only be pickled, and a pickle runs whatever its maker wanted when it is loaded."""
+
+    reason = "PICKLE_NOT_ALLOWED"
 
     def __init__(self, doing: str) -> None:
         super().__init__(
@@ -40,6 +48,8 @@ class UntrustedTypes(FormatError):
         types: Their full names.
     """
 
+    reason = "TYPES_UNTRUSTED"
+
     def __init__(self, types: Sequence[str]) -> None:
         names = ", ".join(repr(name) for name in types)
         super().__init__(f"the artifact has types that are not trusted: {names}; if you know who made it, pass trusted_types=[{names}]")
@@ -48,6 +58,8 @@ class UntrustedTypes(FormatError):
 
 class ArtifactDamaged(FormatError):
     """The folder is not what saving left."""
+
+    reason = "ARTIFACT_DAMAGED"
 
 
 class EngineMissing(FormatError):
@@ -58,6 +70,8 @@ class EngineMissing(FormatError):
         extra: The extra of mlmesh that brings it.
     """
 
+    reason = "ENGINE_MISSING"
+
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: pip install 'mlmesh[{extra}]'")
         self.package = package
@@ -66,6 +80,10 @@ class EngineMissing(FormatError):
 class SampleInputInvalid(FormatError):
     """The sample input is not something that the model can be given."""
 
+    reason = "SAMPLE_INPUT_INVALID"
+
 
 class OnnxExportFailed(FormatError):
     """An ONNX was required, and cannot be made or does not predict what the model predicts."""
+
+    reason = "ONNX_EXPORT_FAILED"
