@@ -10,7 +10,7 @@ from mlops.common.v1 import component_service_pb2
 from mlops.system.v1 import system_service_pb2
 
 from servers.system.exposition import CONTENT_TYPE
-from servers.system.health import ComponentReport, DependencyReport, Health, MeshReport
+from servers.system.health import ComponentReport, DependencyReport, Health, MeshReport, without_addresses
 
 _PREFIX = "HEALTH_STATE_"
 
@@ -50,7 +50,7 @@ def component_report(status: component_service_pb2.ComponentStatus) -> Component
         component=status.component,
         version=status.version,
         state=_state(status.state),
-        reason=status.reason,
+        reason=without_addresses(status.reason),
         start_time=_time(status.start_time) if status.HasField("start_time") else None,
         since=_time(status.since_time),
         dependencies=tuple(_dependency_report(dependency) for dependency in status.dependencies),
@@ -66,7 +66,9 @@ def _dependency_status(report: DependencyReport) -> component_service_pb2.Depend
 
 
 def _dependency_report(status: component_service_pb2.DependencyStatus) -> DependencyReport:
-    return DependencyReport(status.name, _state(status.state), status.reason, _time(status.since_time), status.latency_ms)
+    return DependencyReport(
+        status.name, _state(status.state), without_addresses(status.reason), _time(status.since_time), status.latency_ms
+    )
 
 
 def _state_number(state: Health) -> component_service_pb2.HealthState.ValueType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,20 @@ class NoAnswerError(Exception):
 
 Ask = Callable[[], ComponentReport]
 """Asks one component how it is; raises `NoAnswerError`."""
+
+
+_ADDRESSES = re.compile(
+    r"(?:unix|ipv4|ipv6|dns|https?|postgresql|mysql|s3|file)(?:\+\w+)?:\S+"  # targets and URLs
+    r"|(?<![\w.])(?:\.{0,2}/[^\s/:;,'\"]+){2,}/?"  # paths
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"
+    r"|\[?[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,}\]?(?::\d+)?"
+    r"|\b[\w-]+(?:\.[\w-]+)*:\d{2,5}\b"
+)
+
+
+def without_addresses(reason: str) -> str:
+    """A reason for anyone to read: where things are is for the log."""
+    return _ADDRESSES.sub("…", reason)
 
 
 class HealthWatch:

@@ -23,11 +23,8 @@ class SystemSettings(ServerSettings):
     component_addresses: dict[str, str] = Field(default_factory=dict)
     """GRPC target of each component by name, as JSON. Empty = `MLMESH_<COMPONENT>_ADDRESS` of every component that has one."""
 
-    run_dir: Path | None = None
-    """Folder with the mesh's Unix sockets; Envoy's admin socket is looked for there."""
-
     envoy_admin_socket: Path | None = None
-    """Unix socket of Envoy's admin interface. Empty = `envoy-admin.sock` in `run_dir`; without either, metrics lack the gateway's."""
+    """Unix socket of the admin interface of an Envoy whose metrics no component gives. The gateway gives those of its own."""
 
     component_timeout_s: float = Field(default=1.0, gt=0, le=60)
     """Longest time for a component to say how it is, in seconds; after it the component counts as unavailable."""
@@ -51,6 +48,4 @@ class SystemSettings(ServerSettings):
             names = (*(component.name for component in COMPONENTS), "gateway")
             addresses = {name: os.environ.get(f"MLMESH_{name.upper()}_ADDRESS", "") for name in names}
             found["component_addresses"] = {name: address for name, address in addresses.items() if address}
-        if not found.get("envoy_admin_socket") and found.get("run_dir"):
-            found["envoy_admin_socket"] = Path(found["run_dir"]) / "envoy-admin.sock"
         return found

@@ -43,7 +43,7 @@ def mesh(folder: Path, issuer: Issuer) -> Iterator[Mesh]:
     registry = small_registry_server(SmallRegistry(), issuer, folder)
     settings = SystemSettings(
         data_dir=folder,
-        run_dir=folder,
+        envoy_admin_socket=folder / "envoy-admin.sock",
         listen=f"unix:{folder}/system.sock",
         users_address=f"unix:{folder}/users.sock",
         service_key_file=key_file,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from servers.system.health import ComponentReport, DependencyReport, Health, HealthWatch, NoAnswerError, overall
+from servers.system.health import ComponentReport, DependencyReport, Health, HealthWatch, NoAnswerError, overall, without_addresses
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -137,3 +137,23 @@ def test_callers_do_not_wait_for_a_component_that_hangs_once_an_answer_is_known(
 )
 def test_the_mesh_is_as_good_as_its_components(states, expected):
     assert overall(states) is expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("last error: unix:/tmp/m/run/users.sock: connect failed", "last error: … connect failed"),
+        ("connection to server at 10.0.0.5 failed", "connection to server at … failed"),
+        ("cannot reach db.internal:5432 now", "cannot reach … now"),
+        ("OSError: /var/lib/mlmesh/blobs is full", "OSError: … is full"),
+        ("postgresql+psycopg://user:secret@db/x refused", "… refused"),
+        ("http://127.0.0.1:9000/bucket answers 403", "… answers 403"),
+        ("refused by [::1]:9103", "refused by …"),
+        ("no answer within 2 s", "no answer within 2 s"),
+        ("keys: ConnectionError: the users server does not answer", "keys: ConnectionError: the users server does not answer"),
+        ("Envoy answers 503 to GET /ready: PRE_INITIALIZING", "Envoy answers 503 to GET /ready: PRE_INITIALIZING"),
+        ("database: OperationalError: at 12:30:59 and/or later", "database: OperationalError: at … and/or later"),
+    ],
+)
+def test_reasons_say_why_and_not_where(reason, shown):
+    assert without_addresses(reason) == shown
