@@ -18,12 +18,14 @@ from minio.error import S3Error
 
 from blob_store.s3_errors import typed_s3_errors
 
-__all__ = ["MIN_PART_BYTES", "abort_multipart_before", "in_parts", "put_if_absent", "put_parts"]
+__all__ = ["MIN_PART_BYTES", "MOST_PARTS", "abort_multipart_before", "in_parts", "put_if_absent", "put_parts"]
 
 MIN_PART_BYTES = 5 << 20
 """S3 takes no smaller part, but for the last one."""
+MOST_PARTS = 10_000
+"""S3 takes no more parts of one object."""
 _GROW_EVERY = 1000
-"""S3 takes 10,000 parts: each thousand is one `part_bytes` larger a part, which makes 880 GiB of parts that begin with 16 MiB."""
+"""So each thousand is one `part_bytes` larger a part, which makes 880 GiB of parts that begin with 16 MiB."""
 
 
 def in_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:

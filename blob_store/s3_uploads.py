@@ -29,7 +29,7 @@ from blob_store.errors import (
     UploadNotFound,
 )
 from blob_store.s3_errors import typed_s3_errors
-from blob_store.s3_multipart import MIN_PART_BYTES, in_parts, put_if_absent
+from blob_store.s3_multipart import MIN_PART_BYTES, MOST_PARTS, in_parts, put_if_absent
 from blob_store.store import Blob, Upload, UploadId, chunks_of
 from blob_store.upload_hashes import UploadHashes
 
@@ -124,34 +124,18 @@ class S3Uploads:
             send: Stores chunks after checking them against a digest.
         """
         try:
-            upload, pieces = self._look_up(upload_id)
+            blob = self._stored(upload_id, stat, renew, send)
         except UploadNotFound:
-            try:
-                return stat(UploadId.parse(upload_id).digest)
-            except BlobNotFound:
-                raise UploadNotFound(upload_id) from None
-        if upload.offset != upload.size_bytes:
-            raise UploadIncomplete(upload.size_bytes, upload.offset)
-        running = self._hashes.take(upload_id, upload.offset)
-        try:
-            if running is not None and (actual := digest_of(running.hexdigest())) != upload.digest:
-                raise DigestMismatch(upload.digest, actual)
-            can_be_joined = bool(pieces) and all(piece.size_bytes >= MIN_PART_BYTES for piece in pieces[:-1])
-            if running is None or not can_be_joined:
-                blob = send(self._read(pieces), upload.digest)
-            elif renew(upload.digest):
-                blob = stat(upload.digest)
-            else:
-                blob = self._join(pieces, upload.digest, stat)
+            return self._stored_before(upload_id, stat)
         except DigestMismatch:
             self.abort(upload_id)
             raise
-        except StoreUnavailable:
+        except (StoreUnavailable, UploadIncomplete):
             # Another call of `complete` may have been faster, and have taken the pieces away.
             try:
                 self._size_announced(upload_id)
             except UploadNotFound:
-                return stat(upload.digest)
+                return self._stored_before(upload_id, stat)
             raise
         self.abort(upload_id)
         return blob
@@ -172,6 +156,30 @@ class S3Uploads:
         for folder in stale:
             self._remove(f"{self._prefix}{folder}/")
         return len(stale)
+
+    def _stored(
+        self,
+        upload_id: str,
+        stat: Callable[[str], Blob],
+        renew: Callable[[str], bool],
+        send: Callable[[Iterable[bytes], str], Blob],
+    ) -> Blob:
+        upload, pieces = self._look_up(upload_id)
+        if upload.offset != upload.size_bytes:
+            raise UploadIncomplete(upload.size_bytes, upload.offset)
+        running = self._hashes.take(upload_id, upload.offset)
+        if running is not None and (actual := digest_of(running.hexdigest())) != upload.digest:
+            raise DigestMismatch(upload.digest, actual)
+        can_be_joined = 0 < len(pieces) <= MOST_PARTS and all(piece.size_bytes >= MIN_PART_BYTES for piece in pieces[:-1])
+        if running is None or not can_be_joined:
+            return send(self._read(pieces), upload.digest)
+        return stat(upload.digest) if renew(upload.digest) else self._join(pieces, upload.digest, stat)
+
+    def _stored_before(self, upload_id: str, stat: Callable[[str], Blob]) -> Blob:
+        try:
+            return stat(UploadId.parse(upload_id).digest)
+        except BlobNotFound:
+            raise UploadNotFound(upload_id) from None
 
     def _folder(self, upload_id: str) -> str:
         return f"{self._prefix}{UploadId.parse(upload_id)}/"
