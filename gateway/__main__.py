@@ -65,7 +65,8 @@ def build(settings: GatewaySettings) -> Server:
     edge = EdgeServer(edge_app(settings.openapi_file, exchange_token), settings.edge_socket)
     admin = Admin(settings.admin_socket)
     server = build_server(
-        settings,
+        # The certificate is for the public port. Envoy and the system monitor reach this server over its Unix socket, in plain text.
+        settings.model_copy(update={"tls_certificate_file": None, "tls_key_file": None, "tls_client_ca_file": None}),
         [
             Registration(ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server, AdsServicer(control_plane, should_end), PUBLIC),
             *_span_file(settings),

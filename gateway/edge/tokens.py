@@ -39,7 +39,8 @@ _HTTP_STATUS: Mapping[int, int] = {
     code_pb2.DEADLINE_EXCEEDED: 504,
 }
 
-# RFC 6749, 5.2: OAuth2 clients look at `error` and nothing else.
+_RETRYABLE = (429, 503)
+
 _OAUTH_ERRORS: Mapping[int, str] = {
     code_pb2.UNAUTHENTICATED: "invalid_grant",
     code_pb2.PERMISSION_DENIED: "unauthorized_client",
@@ -142,16 +143,21 @@ def _status(code: int, reason: str, message: str) -> status_pb2.Status:
 
 
 def _error_response(status: status_pb2.Status) -> JSONResponse:
-    info = error_details_pb2.ErrorInfo()
-    reasons = [info.reason for detail in status.details if detail.Unpack(info)]
-    error = _OAUTH_ERRORS.get(status.code, "invalid_request")
-    if "UNSUPPORTED_GRANT_TYPE" in reasons:
-        error = "unsupported_grant_type"
     http_status = _HTTP_STATUS.get(status.code, 500)
     headers = {"cache-control": "no-store"}
-    if http_status in (429, 503):
+    if http_status in _RETRYABLE:
         headers["retry-after"] = "1"
-    return JSONResponse({**_dict(status), "error": error, "error_description": status.message}, status_code=http_status, headers=headers)
+    body = {**_dict(status), "error": _oauth_error(status), "error_description": status.message}
+    return JSONResponse(body, status_code=http_status, headers=headers)
+
+
+def _oauth_error(status: status_pb2.Status) -> str:
+    """RFC 6749, 5.2: OAuth2 clients look at this and nothing else. The users server says it where it knows."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info) and info.metadata.get("oauth_error"):
+            return info.metadata["oauth_error"]
+    return _OAUTH_ERRORS.get(status.code, "invalid_request")
 
 
 def _dict(message: Any) -> dict[str, Any]:

@@ -22,9 +22,9 @@ def _token(request: Any, context: grpc.ServicerContext) -> pb.TokenResponse:
     return pb.TokenResponse(access_token="a.b.c", token_type="Bearer", expires_in=900, refresh_token="r")
 
 
-def _refuse(code: int, reason: str) -> Any:
+def _refuse(code: int, reason: str, **metadata: str) -> Any:
     def answer(request: Any, context: grpc.ServicerContext) -> NoReturn:
-        info = any_of(error_details_pb2.ErrorInfo(reason=reason, domain="mlmesh"))
+        info = any_of(error_details_pb2.ErrorInfo(reason=reason, domain="mlmesh", metadata=metadata))
         context.abort_with_status(rpc_status.to_status(status_pb2.Status(code=code, message="no", details=[info])))
 
     return answer
@@ -120,7 +120,7 @@ def test_a_refusal_has_the_shape_of_all_errors_and_what_oauth2_clients_look_for(
 
 
 def test_an_unknown_grant_is_400_unsupported_grant_type(gateway: GatewayUnderTest) -> None:
-    gateway.answer("users", EXCHANGE, _refuse(code_pb2.INVALID_ARGUMENT, "UNSUPPORTED_GRANT_TYPE"))
+    gateway.answer("users", EXCHANGE, _refuse(code_pb2.INVALID_ARGUMENT, "UNSUPPORTED_GRANT_TYPE", oauth_error="unsupported_grant_type"))
 
     response = gateway.client.post("/api/v1/auth/token", headers=FORM, content="grant_type=magic")
 
