@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _LOGGER = logging.getLogger(__name__)
-_SHIP_INTERVAL_S = 1.0
+_SHIP_INTERVAL_S = 2.0
 _PURGE_INTERVAL_S = 600.0
 
 

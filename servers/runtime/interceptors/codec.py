@@ -43,7 +43,7 @@ class Codec:
         try:
             return self._decode(raw)
         except DecodeError:
-            raise InvalidArgument("The request is not a message of this method's type.", reason="REQUEST_MALFORMED") from None
+            raise InvalidArgument("The request is not a message of this method's type.", reason="MALFORMED_REQUEST") from None
 
     def _decode_many(self, raws: Iterator[bytes]) -> Iterator[Any]:
         return (self._decode_one(raw) for raw in raws)

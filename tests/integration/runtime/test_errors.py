@@ -96,7 +96,7 @@ def test_bytes_that_are_no_message_are_the_callers_fault(serve: Callable[..., An
         call = channel.unary_unary("/mlmesh_test.v1.EchoService/Echo")
         refusal = refused(lambda: call(b"\xff\xff\xff", metadata=bearer()))
 
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
 
 
 def test_a_request_without_a_token_is_refused_before_it_is_parsed(serve: Callable[..., Any]) -> None:
