@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from mlops.serving.v1 import serving_service_pb2_grpc
 from prometheus_client import CollectorRegistry
@@ -68,7 +67,7 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
         [Registration(serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server, ServingServicer(engine, resolver, models))],
         component="serving",
         # Its only tables are the runtime's: who loaded and unloaded what goes to the audit log, whatever happens in between.
-        database=open_database(settings, Path(__file__).parent / "migrations"),
+        database=open_database(settings),
         dependencies=[Dependency("registry", lambda: check_registry(registry_health), is_required=False)],
         verifier=verifier,
         metrics=exposed,
