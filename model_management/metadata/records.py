@@ -47,7 +47,10 @@ class Transaction(Protocol):
         ...
 
     def version_of_request(self, project: str, request_id: str) -> ModelVersion | None:
-        """Return the version that a request id made, None where it made none."""
+        """Return the version that a request id made, None where it made none.
+
+        A store that would refuse to add a second version of the request, and then runs the work again, need not look the first time.
+        """
         ...
 
     def newest_ready(self, project: str, model: str, stage: Stage | None = None) -> ModelVersion | None:

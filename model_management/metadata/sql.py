@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,7 +77,8 @@ class SqlStore:
 
     def write(self, work: Callable[[Transaction], _Result]) -> _Result:
         """Run a function in a transaction, and again where it lost; see `RecordStore.write`."""
-        return self._write(lambda connection: work(SqlTransaction(connection, locks=True)))
+        runs = count()
+        return self._write(lambda connection: work(SqlTransaction(connection, locks=True, is_first_run=next(runs) == 0)))
 
     def list_models(self, query: ListQuery) -> Page[RegisteredModel]:
         """Return a page of models; see `RecordStore.list_models`."""
@@ -152,10 +154,12 @@ class SqlTransaction:
     Args:
         connection: Within the transaction of the database.
         locks: Whether `model` locks its row, as it has to where something is written.
+        is_first_run: Whether the work runs again where a unique key is taken.
     """
 
-    def __init__(self, connection: Connection, *, locks: bool) -> None:
+    def __init__(self, connection: Connection, *, locks: bool, is_first_run: bool = False) -> None:
         self._connection = connection
+        self._is_first_run = is_first_run
         self._model_query: Select[Any] = _MODEL.with_for_update() if locks else _MODEL
         self._models: dict[tuple[str, str], Row[Any]] = {}
         self._model_ids: dict[tuple[str, str], int] = {}
@@ -210,7 +214,9 @@ class SqlTransaction:
         return self._one(_VERSION, {"project": project, "name": model, "number": number})
 
     def version_of_request(self, project: str, request_id: str) -> ModelVersion | None:
-        """Return the version that a request id made."""
+        """Return the version that a request id made; in a first run None, since the unique key finds a repetition without being asked."""
+        if self._is_first_run:
+            return None
         return self._one(_VERSION_OF_REQUEST, {"project": project, "request_id": request_id})
 
     def newest_ready(self, project: str, model: str, stage: Stage | None = None) -> ModelVersion | None:

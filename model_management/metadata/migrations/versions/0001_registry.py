@@ -39,12 +39,14 @@ def upgrade() -> None:
         sa.Column("project", ExactString(63), primary_key=True),
         sa.Column("name", ExactString(255), primary_key=True),
         sa.Column("last_version", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "registry_model_tags",
         sa.Column("model_id", row_id, sa.ForeignKey("registry_models.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("key", ExactString(255), primary_key=True),
         sa.Column("value", ExactText(), nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "registry_versions",
@@ -69,7 +71,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("model_id", "version", name="uq_registry_versions_number"),
         sa.UniqueConstraint("project", "request_id", name="uq_registry_versions_request"),
     )
-    op.create_index("ix_registry_versions_created", "registry_versions", ["project", "create_time"])
     op.create_table(
         "registry_version_attributes",
         sa.Column("version_id", row_id, sa.ForeignKey("registry_versions.id", ondelete="CASCADE"), primary_key=True),
@@ -77,12 +78,14 @@ def upgrade() -> None:
         sa.Column("key", ExactString(255), primary_key=True),
         sa.Column("text", ExactText()),
         sa.Column("number", exact_float()),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "registry_files",
         sa.Column("version_id", row_id, sa.ForeignKey("registry_versions.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True),
         sa.Column("digest", ExactString(80), nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_registry_files_digest", "registry_files", ["digest"])
     op.create_table(
@@ -94,6 +97,7 @@ def upgrade() -> None:
         sa.Column("child_version", sa.Integer, nullable=False),
         sa.Column("parent_model", ExactString(255), nullable=False),
         sa.Column("parent_version", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_registry_parents_parent", "registry_parents", ["project", "parent_model", "parent_version"])
     op.create_index("ix_registry_parents_child", "registry_parents", ["project", "child_model", "child_version"])
