@@ -288,6 +288,15 @@ class TestUploads:
         store.append(upload_id, 0, [b"hello"])
         assert store.complete(upload_id) == store.complete(upload_id)
 
+    def test_completing_from_several_places_at_once_makes_one_blob(self, store: BlobStore, reopen) -> None:
+        content = content_of(11 * MIB)
+        upload_id = store.begin_upload(sha256_of(content), len(content))
+        store.append(upload_id, 0, [content])
+        with ThreadPoolExecutor(4) as threads:
+            blobs = list(threads.map(lambda one: one.complete(upload_id), [store, reopen(), store, reopen()]))
+        assert {blob.digest for blob in blobs} == {sha256_of(content)}
+        assert store.open(blobs[0].digest).read_all() == content
+
     def test_completing_a_content_that_is_there_already_succeeds(self, store: BlobStore) -> None:
         blob = store.put([b"hello"])
         upload_id = store.begin_upload(blob.digest, 5)

@@ -88,13 +88,3 @@ def test_existing_digests_are_found_in_a_store_of_several_pages(store_of_several
     missing = [sha256_of(f"missing {number}".encode()) for number in range(wanted)]
     assert store_of_several_pages.exists_many(digests + missing) == set(digests)
     assert len(list(store_of_several_pages.iterate())) == 1300
-
-
-def test_completing_from_several_places_at_once_makes_one_blob(store: S3BlobStore) -> None:
-    content = os.urandom(11 * MIB)
-    upload_id = store.begin_upload(sha256_of(content), len(content))
-    store.append(upload_id, 0, [content])
-    with ThreadPoolExecutor(4) as threads:
-        blobs = list(threads.map(lambda _: store.complete(upload_id), range(4)))
-    assert {blob.digest for blob in blobs} == {sha256_of(content)}
-    assert store.open(blobs[0].digest).read_all() == content
