@@ -38,8 +38,6 @@ def transport_options(settings: ServerSettings) -> list[tuple[str, int]]:
         # Clients keep watch streams open through quiet times with pings; without these two they would be told "too_many_pings".
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-        # A pooled subchannel of one server in this process must not be reused for another one.
-        ("grpc.use_local_subchannel_pool", 1),
     ]
 
 

@@ -17,6 +17,7 @@ from gateway.control_plane.snapshot import snapshot_of
 from gateway.drain import drain
 from gateway.routes import Target
 from gateway.topology import UnixEndpoint, Upstream
+from servers.runtime.admission import REFUSED
 from tests.integration.gateway.mesh_in_memory import (
     CREATE_MODEL,
     GET_MODEL,
@@ -107,6 +108,24 @@ def test_a_method_that_is_not_safe_is_never_repeated(gateway: GatewayUnderTest) 
 
     assert response.status_code == 503
     assert len(gateway.components["registry"].calls(CREATE_MODEL)) == 1
+
+
+def test_what_a_stopping_server_refused_before_it_began_is_repeated_whatever_the_method(gateway: GatewayUnderTest) -> None:
+    attempts: list[int] = []
+
+    def refused_at_first(request: Any, context: grpc.ServicerContext) -> model_pb2.Model:
+        attempts.append(1)
+        if len(attempts) < 2:
+            context.set_trailing_metadata([(REFUSED, "1")])
+            _unavailable(request, context)
+        return model_pb2.Model(name="m")
+
+    gateway.answer("registry", CREATE_MODEL, refused_at_first)
+
+    response = gateway.client.post("/api/v1/models", headers=gateway.auth, json={"name": "m"})
+
+    assert response.status_code == 200
+    assert len(attempts) == 2
 
 
 def test_a_method_that_is_not_safe_is_not_repeated_when_its_server_dies_in_the_middle(own_gateway: GatewayUnderTest) -> None:
