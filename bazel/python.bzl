@@ -85,7 +85,7 @@ def _test_impl(ctx):
 set -eu
 cd "$TEST_SRCDIR/$TEST_WORKSPACE"
 export HOME="$TEST_TMPDIR" PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="{roots}"
-exec "$MLMESH_PYTHON" -m pytest -q -p no:cacheprovider --rootdir "$PWD" -c pyproject.toml --basetemp "$TEST_TMPDIR/pytest" {paths}
+exec "$MLMESH_PYTHON" -m pytest -q --numprocesses 2 --dist loadfile -p no:cacheprovider --rootdir "$PWD" -c pyproject.toml --basetemp "$TEST_TMPDIR/pytest" {paths}
 """.format(roots = ":".join(roots), paths = " ".join(ctx.attr.paths)),
         is_executable = True,
     )

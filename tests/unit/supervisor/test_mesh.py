@@ -12,6 +12,7 @@ import pytest
 from servers import mesh
 from servers.mesh import CannotStart, run_mesh
 from servers.run_lock import exclusive
+from servers.topology import Place
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_wrong_setting_of_the_supervisor_is_refused_and_named(tmp_path: Path, 
 def test_the_data_directory_is_closed_to_others(tmp_path: Path, taken_port: int) -> None:
     with pytest.raises(CannotStart):
         run_mesh(tmp_path / "fresh", "127.0.0.1", taken_port, on_started=lambda _: None)
-    folders = [tmp_path / "fresh", tmp_path / "fresh" / "secrets", tmp_path / "fresh" / "logs", tmp_path / "fresh" / "run"]
+    folders = [tmp_path / "fresh", tmp_path / "fresh" / "secrets", tmp_path / "fresh" / "logs", Place.of(tmp_path / "fresh").run_dir]
     assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
 
 
