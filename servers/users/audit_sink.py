@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import grpc
 from sqlalchemy import Engine
@@ -33,7 +35,7 @@ class LocalAuditSink:
 
     def begin(self, event: AuditEvent) -> None:
         """Notes that a call begins."""
-        self._outbox.begin(event)
+        self._outbox.begin(without_typed_name(event))
 
     def finish(self, event: AuditEvent) -> None:
         """Adds the event to the log. A failure is logged: the call has had its effect, and the event of its beginning is in the outbox."""
@@ -47,7 +49,22 @@ class LocalAuditSink:
         self._shipper.ship()
 
     def _append(self, events: Sequence[AuditEvent]) -> None:
-        self._log.append([as_log_event(event) for event in events])
+        self._log.append([as_log_event(without_typed_name(event)) for event in events])
+
+
+def without_typed_name(event: AuditEvent) -> AuditEvent:
+    """Drops what somebody who is not logged in gave as a name: it may be a password in the wrong field.
+
+    The identifier of a user, which a login names once it has found one, stays.
+    """
+    return event if event.subject or _is_uuid(event.resource) else replace(event, resource="")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def as_log_event(event: AuditEvent) -> Event:

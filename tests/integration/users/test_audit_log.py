@@ -174,6 +174,17 @@ class TestOwnCalls:
         with domain.engine.connect() as connection:
             assert connection.execute(select(func.count()).select_from(outbox)).scalar_one() == 0
 
+    def test_a_name_that_was_typed_is_kept_nowhere_not_even_while_the_call_runs(self, domain: Domain, sink: LocalAuditSink) -> None:
+        from servers.runtime.audit import events as outbox
+
+        call = AuditEvent(str(uuid.uuid4()), START, "", "/mlops.users.v1.UserService/Login", "default", resource="my-secret-password")
+        sink.begin(call)
+
+        with domain.engine.connect() as connection:
+            assert connection.execute(select(outbox.c.resource)).scalar_one() == ""
+        sink.finish(dataclasses.replace(call, status_code=8))
+        assert domain.audit_log.page(ROOT, Listing())[0][0].event.resource == ""
+
     def test_a_call_whose_process_died_is_in_the_log_with_an_unknown_outcome(self, domain: Domain, sink: LocalAuditSink) -> None:
         sink.begin(AuditEvent(str(uuid.uuid4()), START, "ada", "/m", "default"))
 

@@ -174,6 +174,7 @@ def test_the_audit_log_has_who_did_what_and_no_secret(served: Served, admin: Met
     me = served.users.GetMe(pb.GetMeRequest(), metadata=admin).user.id
     refusal(lambda: served.login("admin", "wrong password"))
     refusal(lambda: served.login("my-secret-password", "x"))
+    refusal(lambda: served.users.ExchangeToken(pb.ExchangeTokenRequest(grant_type="none", username="my-secret-password")))
     made = create(served, admin, "ada", password=PASSWORD)
     ada = bearer(served.login("ada").access_token)
     refusal(lambda: served.users.DeleteUser(pb.DeleteUserRequest(id=me), metadata=ada))
@@ -185,13 +186,14 @@ def test_the_audit_log_has_who_did_what_and_no_secret(served: Served, admin: Met
         ("Login", "", me, 0, ""),
         ("Login", "", me, 16, "INVALID_CREDENTIALS"),
         ("Login", "", "", 16, "INVALID_CREDENTIALS"),
-        ("CreateUser", me, made.id, 0, ""),
+        ("ExchangeToken", "", "", 3, "UNSUPPORTED_GRANT_TYPE"),
+        ("CreateUser", me, "ada", 0, ""),
         ("Login", "", made.id, 0, ""),
         ("DeleteUser", made.id, me, 7, "PERMISSION_DENIED"),
     ]
     assert "password" not in str(answer)
     verdict = served.users.VerifyAuditLog(pb.VerifyAuditLogRequest(), metadata=admin)
-    assert (verdict.intact, verdict.event_count) == (True, 6)
+    assert (verdict.intact, verdict.event_count) == (True, 7)
 
 
 def test_the_servers_append_their_events_and_nobody_else_does(served: Served, admin: Metadata) -> None:
