@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from model_management.catalog import ModelCatalog
 from model_management.errors import IllegalTransition
-from model_management.model import FileEntry, VersionState
+from model_management.model import FileEntry, ModelVersion, VersionState
 from model_management.values import check_path
 from servers.registry.archive import tar_stream
 from servers.registry.errors import FileNotInVersion
+from servers.registry.transfers import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,12 @@ class Artifacts:
         """
         found = self._catalog.metadata.get_version(project, model, version)
         if not path:
-            return Download(
-                "application/x-tar", tar_stream(found.files, lambda file: self._catalog.open_file(found, file.path), found.create_time)
-            )
-        if found.file(path) is None:
-            raise FileNotInVersion(model, version, path, [file.path for file in found.files])
+            return Download("application/x-tar", tar_stream(found.files, lambda file: self._open(found, file), found.create_time))
+        file = found.file(path)
+        if file is None:
+            raise FileNotInVersion(model, version, path, [known.path for known in found.files])
         # Never the type its name suggests: a browser must not run what somebody saved as a model.
-        return Download("application/octet-stream", self._catalog.open_file(found, path))
+        return Download("application/octet-stream", self._open(found, file))
+
+    def _open(self, version: ModelVersion, file: FileEntry) -> Iterator[bytes]:
+        return checked(file.digest, self._catalog.open_file(version, file.path))

@@ -27,6 +27,11 @@ class FileDamaged(DomainError):
     reason = "ARTIFACT_DAMAGED"
 
 
+def blob_damaged(digest: str, how: str) -> FileDamaged:
+    """Says that a blob that versions refer to is not stored as it was saved."""
+    return FileDamaged(f"the stored blob {digest} is damaged: {how}; restore it from a backup", metadata={"digest": digest})
+
+
 class BlobNotFound(NotFound):
     """No version of the project refers to the blob, or it is not stored."""
 

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from blob_store import BlobNotFound as MissingBlob
+from blob_store import DigestMismatch
 from model_management.catalog import ModelCatalog
 from model_management.errors import InvalidValue
-from servers.registry.errors import BlobNotFound
+from servers.registry.errors import BlobNotFound, blob_damaged
+
+
+def checked(digest: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Reads a stored blob.
+
+    Raises:
+        FileDamaged: It is not what was saved. Nothing the caller sent is wrong, as a `DigestMismatch` would say.
+    """
+    try:
+        yield from chunks
+    except DigestMismatch as error:
+        raise blob_damaged(digest, "its content has changed") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +98,17 @@ class Transfers:
         Raises:
             BlobNotFound: No version of the project refers to such a blob.
             InvalidValue: The offset lies behind its end.
+            FileDamaged: It is not stored any more, or not as it was saved; the latter shows at its end.
         """
         if not self._catalog.is_readable(project, digest):
             raise BlobNotFound(project, digest)
-        size_bytes = self._blobs.stat(digest).size_bytes
-        if offset_bytes > size_bytes:
-            raise InvalidValue("offset_bytes", f"{offset_bytes:,} lies behind the end; the blob has {size_bytes:,} bytes")
-        return self._blobs.open(digest, offset_bytes)
+        try:
+            size_bytes = self._blobs.stat(digest).size_bytes
+            if offset_bytes > size_bytes:
+                raise InvalidValue("offset_bytes", f"{offset_bytes:,} lies behind the end; the blob has {size_bytes:,} bytes")
+            return checked(digest, self._blobs.open(digest, offset_bytes))
+        except MissingBlob:
+            raise blob_damaged(digest, "it is missing") from None
 
     def _completed_if_whole(self, upload_id: str) -> UploadProgress:
         upload = self._blobs.upload(upload_id)
