@@ -121,7 +121,7 @@ def test_roles_bindings_and_keys_keep_their_fields(name: str, text: str, permiss
     message = to.api_key_message(key)
     assert (message.id, message.user_id, message.display_name, list(message.scopes)) == ("k", "u", text, permissions)
     assert [message.HasField(field) for field in ("expire_time", "last_use_time", "revoke_time")] == [False, True, False]
-    assert "group" not in str(message)
+    assert "token_group" not in message.DESCRIPTOR.fields_by_name
 
 
 def test_an_expiry_that_is_not_set_is_none() -> None:
