@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import posixpath
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from blob_store import BlobNotFound, BlobStore, BlobStoreError, DigestMismatch, fetch_file
 from servers.serving.errors import ModelCacheFull, ModelLoadFailed, ModelNotServable, RegistryUnavailable
@@ -20,24 +20,23 @@ from servers.serving.model_source import ModelSource, SourceFile, SourceVersion
 
 _LOGGER = logging.getLogger(__name__)
 _ATTEMPTS = 3
-_T = TypeVar("_T")
+_MODEL_FILE = ".model.onnx"
+"""Name of the ONNX file while it is loaded; not one that a version is likely to have."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxFiles:
-    """What ONNX Runtime needs of a version.
+    """What ONNX Runtime needs of a version, in a folder that goes when the block that gave it ends.
 
     Args:
-        model: The ONNX file, verified.
+        model: The ONNX file, verified; its external data lies where it refers to, verified too.
         digest: Its digest.
         size_bytes: Size of the file and of its external data together.
-        external_data: Folder with its external data; None where it has none. Gone when the block that gave it ends.
     """
 
-    model: bytes
+    model: Path
     digest: str
     size_bytes: int
-    external_data: Path | None
 
 
 class ArtifactCache:
@@ -71,24 +70,16 @@ class ArtifactCache:
         """
         file = onnx_file(version)
         self._check_size(version, [file])
-        model = self._read(version.project, file)
-        folder = posixpath.dirname(file.path)
-        outside = []
-        for location in sorted(external_locations(model)):
-            found = version.file(posixpath.join(folder, location))
-            if found is None:
-                raise ModelLoadFailed(f"the model refers to external data at `{location[:200]}`, which is not among the version's files")
-            outside.append((location, found))
-        size_bytes = self._check_size(version, [file, *(found for _, found in outside)])
-        if not outside:
-            yield OnnxFiles(model, file.digest, size_bytes, None)
-            return
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         place = Path(tempfile.mkdtemp(prefix="load-", dir=self._scratch))
         try:
-            for location, found in outside:
+            model = place / _MODEL_FILE
+            self._place(version.project, file, model)
+            outside = _external_files(version, model)
+            size_bytes = self._check_size(version, [file, *outside.values()])
+            for location, found in outside.items():
                 self._place(version.project, found, place / location)
-            yield OnnxFiles(model, file.digest, size_bytes, place)
+            yield OnnxFiles(model, file.digest, size_bytes)
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -105,22 +96,14 @@ class ArtifactCache:
             )
         return size_bytes
 
-    def _read(self, project: str, file: SourceFile) -> bytes:
-        def read() -> bytes:
-            with self._store.open(file.digest) as reader:
-                return reader.read_all()
-
-        return self._with_file(project, file, read)
-
     def _place(self, project: str, file: SourceFile, path: Path) -> None:
+        """Puts a verified copy of a file at a path; what is run is what was verified, whatever becomes of the cache meanwhile."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._with_file(project, file, lambda: fetch_file(self._store, file.digest, path))
-
-    def _with_file(self, project: str, file: SourceFile, use: Callable[[], _T]) -> _T:
         for _ in range(_ATTEMPTS):
             self._ensure(project, file)
             try:
-                return use()
+                fetch_file(self._store, file.digest, path)
+                return
             except DigestMismatch:
                 _LOGGER.warning("%s: the file in the cache is damaged; it is fetched again", file.digest)
                 self._store.delete(file.digest)
@@ -164,6 +147,28 @@ class ArtifactCache:
             if blob.digest != newest:
                 self._store.delete(blob.digest)
                 excess -= blob.size_bytes
+
+
+def _external_files(version: SourceVersion, model: Path) -> dict[str, SourceFile]:
+    """Files of the version that its model refers to, by their path relative to the model.
+
+    Raises:
+        ModelLoadFailed: If it refers to anything else.
+    """
+    folder = posixpath.dirname(version.onnx_path)
+    found = {}
+    for location in sorted(external_locations(_mapped(model))):
+        file = version.file(posixpath.join(folder, location))
+        if file is None or location == _MODEL_FILE:
+            raise ModelLoadFailed(f"the model refers to external data at `{location[:200]}`, which is not among the version's files")
+        found[location] = file
+    return found
+
+
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    """The bytes of a file without a copy of them; the map goes with its last reader."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
 
 
 def _cannot_keep(file: SourceFile, error: BlobStoreError) -> ModelCacheFull:

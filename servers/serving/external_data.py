@@ -7,6 +7,7 @@ files that the version has, in the folder of the model, are put where the runtim
 
 from __future__ import annotations
 
+import mmap
 import posixpath
 from collections.abc import Iterator
 
@@ -33,11 +34,11 @@ _MESSAGES: dict[str, dict[int, str]] = {
 }
 
 
-def external_locations(model: bytes) -> frozenset[str]:
+def external_locations(model: bytes | mmap.mmap) -> frozenset[str]:
     """Lists the files that hold tensors of a model.
 
     Args:
-        model: An ONNX file.
+        model: The content of an ONNX file.
 
     Returns:
         Their paths, relative to the folder of the model.

@@ -48,7 +48,7 @@ class OnnxLoader:
     def _load(self, version: SourceVersion, reserve: Callable[[int], None]) -> Loaded:
         with self._artifacts.onnx_files(version) as files:
             reserve(files.size_bytes)
-            session = OnnxSession(files.model, files.external_data, intra_op_threads=self._intra_op_threads)
+            session = OnnxSession(files.model, intra_op_threads=self._intra_op_threads)
             refusal = session.warm_up()
         if refusal:
             _LOGGER.info("`%s` version %d does not run on zeros, so it is not warmed: %s", version.name, version.version, refusal)

@@ -31,15 +31,15 @@ class OnnxSession:
     """A loaded model.
 
     Args:
-        model: The ONNX file. Its digest was verified by whoever read it.
-        external_data: Folder with the files that the model refers to, each of them verified too; None where it refers to none.
+        model: The ONNX file, or its bytes. Whoever gives it has verified its digest, and what it refers to. From a file it takes half the
+            memory: ONNX Runtime's Python class keeps bytes for as long as the session lives. The file can go once this is made.
         intra_op_threads: Threads that share one operator.
 
     Raises:
         ModelLoadFailed: If ONNX Runtime refuses the file, or it takes or gives what is not a tensor.
     """
 
-    def __init__(self, model: bytes, external_data: Path | None = None, *, intra_op_threads: int = 1) -> None:
+    def __init__(self, model: Path | bytes, *, intra_op_threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = intra_op_threads
         options.inter_op_num_threads = 1
@@ -48,10 +48,10 @@ class OnnxSession:
         options.add_session_config_entry("session.load_model_format", "ONNX")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        if external_data is not None:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(external_data))
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # its exceptions share no base class, and every one means that the file cannot be run
             raise ModelLoadFailed(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {_detail(error)}") from None
         self.signature = Signature(

@@ -35,7 +35,7 @@ def test_a_file_is_fetched_once(cache, source):
 
     for _ in range(2):
         with cache.onnx_files(version) as files:
-            assert files.model == model
+            assert files.model.read_bytes() == model
 
     assert source.fetched == ["model.onnx"]
 
@@ -86,7 +86,7 @@ def test_a_file_that_has_rotted_in_the_cache_is_fetched_again(cache, source, tmp
     stored.write_bytes(bytes(len(model)))
 
     with cache.onnx_files(version) as files:
-        assert files.model == model
+        assert files.model.read_bytes() == model
 
     assert source.fetched == ["model.onnx", "model.onnx"]
 
