@@ -20,6 +20,8 @@ from servers.serving.errors import ModelLoadFailed, ModelLoading, ModelNotLoaded
 from servers.serving.model_source import Key, SourceVersion
 
 _LOGGER = logging.getLogger(__name__)
+_SHARE_OF_DEADLINE = 0.9
+"""Part of a caller's time that is spent waiting for a load; the rest is for telling that it is not ready."""
 
 
 class Lease:
@@ -81,7 +83,7 @@ class LoadedModels:
 
         Args:
             source: The version.
-            wait_s: Longest time to wait for a load, in seconds; at most, and by default, the limit's.
+            wait_s: How long the caller waits for an answer, in seconds; None where that is not known. The limit's time counts besides.
 
         Returns:
             A context manager that gives the entry and what was loaded. Entering it raises
@@ -161,7 +163,8 @@ class LoadedModels:
         self._disposer.shutdown(wait=True)
 
     def _acquire(self, source: SourceVersion, wait_s: float | None) -> tuple[Entry, Loaded]:
-        deadline = self._clock() + min(self._limits.load_wait_s, self._limits.load_wait_s if wait_s is None else wait_s)
+        limit_s = self._limits.load_wait_s
+        deadline = self._clock() + (limit_s if wait_s is None else min(limit_s, wait_s * _SHARE_OF_DEADLINE))
         while True:
             with self._lock:
                 entry = self._entries.get(source.key) or self._begin_load(source)
