@@ -12,6 +12,7 @@ from mlops.common.v1.options_pb2 import IDEMPOTENCY_REQUEST_ID
 
 from servers.runtime.calls import Behaviour, Call, Method
 from servers.runtime.errors import Aborted, InvalidArgument
+from servers.runtime.registration import ContractError
 from servers.runtime.replays import ClaimState, ReplayKey, ReplayStore
 
 _FIELD = "request_id"
@@ -42,6 +43,8 @@ class IdempotencyInterceptor:
         is_unary = not method.request_streaming and not method.response_streaming
         if method.policy.idempotency != IDEMPOTENCY_REQUEST_ID or not is_unary or response_class is None:
             return inner
+        if method.request_class is None or _FIELD not in method.request_class.DESCRIPTOR.fields_by_name:
+            raise ContractError(f"{method.path} says IDEMPOTENCY_REQUEST_ID, and its request has no field {_FIELD!r}")
 
         def once(request: Any, call: Call) -> Any:
             if not request.request_id:
