@@ -17,6 +17,7 @@ from servers.runtime.replays import ClaimState, ReplayKey, ReplayStore
 
 _FIELD = "request_id"
 _LONGEST_WAIT_S = 10.0
+_TIME_TO_ANSWER_S = 1.0
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
 
@@ -64,8 +65,7 @@ class IdempotencyInterceptor:
         return once
 
     def _earlier_answer(self, key: ReplayKey, request_hash: str, call: Call) -> bytes | None:
-        remaining_s = call.context.time_remaining()
-        give_up_at = self._clock() + min(_LONGEST_WAIT_S, _LONGEST_WAIT_S if remaining_s is None else remaining_s * 0.8)
+        give_up_at = self._clock() + _patience_s(call.context.time_remaining())
         pause_s = _FIRST_PAUSE_S
         while True:
             claim = self._store.claim(key, request_hash)
@@ -82,6 +82,13 @@ class IdempotencyInterceptor:
                 )
             self._sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def _patience_s(remaining_s: float | None) -> float:
+    """How long to wait for the first answer: so that a refusal still reaches the caller before its deadline."""
+    if remaining_s is None:
+        return _LONGEST_WAIT_S
+    return min(_LONGEST_WAIT_S, max(remaining_s / 2, remaining_s - _TIME_TO_ANSWER_S))
 
 
 def _hash(request: Message) -> str:

@@ -80,7 +80,7 @@ def test_a_duplicate_that_cannot_wait_longer_is_told_to_come_back(stub: Any, pb:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(create, stub, pb, bearer())
         assert echo.entered.wait(5)
-        refusal = refused(lambda: create(stub, pb, bearer(), timeout=1))
+        refusal = refused(lambda: create(stub, pb, bearer(), timeout=3))
         echo.go_on.set()
         first.result(10)
 
