@@ -59,7 +59,16 @@ def test_sync_and_async_have_the_same_surface(component: str) -> None:
 
 @pytest.mark.parametrize("component", SYNC)
 def test_every_call_takes_a_deadline(component: str) -> None:
-    whole_transfers = {"save_model", "load_model", "push_version", "pull_version", "upload_file", "download_file"}
+    whole_transfers = {
+        "save_model",
+        "load_model",
+        "push_version",
+        "pull_version",
+        "upload_file",
+        "download_file",
+        "upload_described",
+        "read_blob",
+    }
     for name, function in public(SYNC[component]).items():
         if component != "registry" or name not in whole_transfers:
             assert "timeout_s" in inspect.signature(function).parameters, name

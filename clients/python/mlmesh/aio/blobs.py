@@ -185,6 +185,45 @@ class BlobCalls(VersionCalls):
             await self._download(digest, Path(target), 0, project, report)
         return Path(target)
 
+    async def upload_described(self, source: Source, *, project: str = "", progress: bool | Report = False) -> None:
+        """Stores a file whose digest is known already; `upload_file` finds it out.
+
+        Args:
+            source: The file, from `mlmesh.files.describe`.
+            project: Project; empty = `default`.
+            progress: True = a bar; or a function to tell.
+
+        Raises:
+            mlmesh.errors.Unavailable: It broke off several times without getting any further.
+        """
+        with reporting(progress) as report:
+            await self._upload(source, project, report)
+
+    async def read_blob(self, digest: str, *, offset_bytes: int = 0, project: str = "") -> AsyncIterator[bytes]:
+        """Yields the bytes of a blob, and goes on where the stream broke off. Whoever reads them verifies them.
+
+        Args:
+            digest: Digest of the blob.
+            offset_bytes: Where to begin.
+            project: Project; empty = `default`.
+
+        Raises:
+            mlmesh.errors.Unavailable: It broke off several times without getting any further.
+        """
+        failures, offset = 0, offset_bytes
+        while True:
+            begun_at = offset
+            try:
+                async for piece in self.download_blob(digest, offset_bytes=offset, project=project):
+                    offset += len(piece)
+                    yield piece
+                return
+            except (Unavailable, DeadlineExceeded):
+                failures = 1 if offset > begun_at else failures + 1
+                if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
+                    raise
+            await pause(_FIRST_PAUSE_S * 2**failures)
+
     async def _upload(self, source: Source, project: str, report: Report) -> None:
         failures, reached = 0, -1
         while True:
@@ -213,20 +252,10 @@ class BlobCalls(VersionCalls):
             return
         download = Download(target, digest)
         await run_blocking(download.open)
-        failures, reached = 0, -1
         try:
-            while True:
-                try:
-                    async for piece in self.download_blob(digest, offset_bytes=download.size_bytes, project=project):
-                        await run_blocking(download.append, piece)
-                        report(target.name, download.size_bytes, size_bytes)
-                    break
-                except (Unavailable, DeadlineExceeded):
-                    failures = 1 if download.size_bytes > reached else failures + 1
-                    reached = download.size_bytes
-                    if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
-                        raise
-                    await pause(_FIRST_PAUSE_S * 2**failures)
+            async for piece in self.read_blob(digest, offset_bytes=download.size_bytes, project=project):
+                await run_blocking(download.append, piece)
+                report(target.name, download.size_bytes, size_bytes)
             await run_blocking(download.finish)
         finally:
             await run_blocking(download.close)

@@ -41,14 +41,26 @@ class Pager(Generic[Item]):
 
     async def pages(self) -> AsyncIterator[Sequence[Item]]:
         """Yields the items page by page."""
+        items, following = await self.page()
+        yield items
+        while following:
+            items, following = await self.page(following)
+            yield items
+
+    async def page(self, page_token: str = "") -> tuple[Sequence[Item], str]:
+        """Returns one page.
+
+        Args:
+            page_token: What was returned with the page before; empty = the first page.
+
+        Returns:
+            The items, and the token of the next page, empty on the last.
+        """
         request: Any = type(self._request)()
         request.CopyFrom(self._request)
-        while True:
-            answer = await self._caller.unary(self._call, request, timeout_s=self._timeout_s)
-            yield list(getattr(answer, self._field))
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
+        request.page_token = page_token
+        answer = await self._caller.unary(self._call, request, timeout_s=self._timeout_s)
+        return list(getattr(answer, self._field)), answer.next_page_token
 
     async def to_list(self, limit: int | None = None) -> list[Item]:
         """Returns the items, at most `limit` of them."""

@@ -182,6 +182,45 @@ class BlobCalls(VersionCalls):
             self._download(digest, Path(target), 0, project, report)
         return Path(target)
 
+    def upload_described(self, source: Source, *, project: str = "", progress: bool | Report = False) -> None:
+        """Stores a file whose digest is known already; `upload_file` finds it out.
+
+        Args:
+            source: The file, from `mlmesh.files.describe`.
+            project: Project; empty = `default`.
+            progress: True = a bar; or a function to tell.
+
+        Raises:
+            mlmesh.errors.Unavailable: It broke off several times without getting any further.
+        """
+        with reporting(progress) as report:
+            self._upload(source, project, report)
+
+    def read_blob(self, digest: str, *, offset_bytes: int = 0, project: str = "") -> Iterator[bytes]:
+        """Yields the bytes of a blob, and goes on where the stream broke off. Whoever reads them verifies them.
+
+        Args:
+            digest: Digest of the blob.
+            offset_bytes: Where to begin.
+            project: Project; empty = `default`.
+
+        Raises:
+            mlmesh.errors.Unavailable: It broke off several times without getting any further.
+        """
+        failures, offset = 0, offset_bytes
+        while True:
+            begun_at = offset
+            try:
+                for piece in self.download_blob(digest, offset_bytes=offset, project=project):
+                    offset += len(piece)
+                    yield piece
+                return
+            except (Unavailable, DeadlineExceeded):
+                failures = 1 if offset > begun_at else failures + 1
+                if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
+                    raise
+            pause(_FIRST_PAUSE_S * 2**failures)
+
     def _upload(self, source: Source, project: str, report: Report) -> None:
         failures, reached = 0, -1
         while True:
@@ -210,20 +249,10 @@ class BlobCalls(VersionCalls):
             return
         download = Download(target, digest)
         run_blocking(download.open)
-        failures, reached = 0, -1
         try:
-            while True:
-                try:
-                    for piece in self.download_blob(digest, offset_bytes=download.size_bytes, project=project):
-                        run_blocking(download.append, piece)
-                        report(target.name, download.size_bytes, size_bytes)
-                    break
-                except (Unavailable, DeadlineExceeded):
-                    failures = 1 if download.size_bytes > reached else failures + 1
-                    reached = download.size_bytes
-                    if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
-                        raise
-                    pause(_FIRST_PAUSE_S * 2**failures)
+            for piece in self.read_blob(digest, offset_bytes=download.size_bytes, project=project):
+                run_blocking(download.append, piece)
+                report(target.name, download.size_bytes, size_bytes)
             run_blocking(download.finish)
         finally:
             run_blocking(download.close)
