@@ -84,6 +84,6 @@ def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> None
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
-    # These log a line for every request of theirs at INFO.
-    for noisy in ("httpx", "alembic.runtime.migration", "uvicorn.access"):
+    # These log a line for every request, migration or plugin of theirs at INFO.
+    for noisy in ("httpx", "alembic", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

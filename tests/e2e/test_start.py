@@ -24,7 +24,7 @@ def test_the_first_start_prints_a_password_once_that_works(mesh: WholeMesh) -> N
 
 
 def test_secrets_are_for_their_owner_only(mesh: WholeMesh) -> None:
-    for path in (mesh.data_dir / "token", *(mesh.data_dir / "secrets").iterdir()):
+    for path in (mesh.data_dir, mesh.data_dir / "token", *(mesh.data_dir / "secrets").iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 

@@ -118,7 +118,9 @@ def serve(
 def _start_detached(folder: Path, arguments: list[str]) -> None:
     log = folder / "logs" / "supervisor.log"
     try:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: folders that mkdir makes on the way get the mode of the umask.
+        for made in (folder, log.parent):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
         print_error(f"cannot write to {folder}: {error.strerror}", "choose another --data-dir")
