@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
+import itertools
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -50,10 +54,26 @@ def _settings_classes(module: str) -> list[type[BaseSettings]]:
 
 
 def _settings(scope: str, kind: type[BaseSettings], prefix: str, without: frozenset[str] = frozenset()) -> Iterator[Setting]:
+    descriptions = _descriptions(kind)
     for name, info in kind.model_fields.items():
         if name not in without:
             default = "" if info.is_required() or info.default in (None, "") else str(info.default)
-            yield Setting(scope, f"{prefix}{name.upper()}", _in_words(info.annotation), default, " ".join((info.description or "").split()))
+            yield Setting(scope, f"{prefix}{name.upper()}", _in_words(info.annotation), default, descriptions.get(name, ""))
+
+
+def _descriptions(kind: type[BaseSettings]) -> dict[str, str]:
+    """Reads the strings below the fields out of the source: pydantic would, too, but at each start of each server."""
+    found: dict[str, str] = {}
+    for cls in reversed(kind.__mro__):
+        if not issubclass(cls, BaseSettings) or cls is BaseSettings:
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        for field, following in itertools.pairwise(definition.body if isinstance(definition, ast.ClassDef) else ()):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(following, ast.Expr):
+                text = following.value.value if isinstance(following.value, ast.Constant) else None
+                if isinstance(text, str):
+                    found[field.target.id] = " ".join(text.split())
+    return found
 
 
 def _in_words(annotation: object) -> str:

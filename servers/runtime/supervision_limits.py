@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class SupervisionLimits(BaseSettings):
     """Time-outs and pauses of the supervisor of `mlmesh up`."""
 
-    model_config = SettingsConfigDict(env_prefix="MLMESH_MESH_", extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="MLMESH_MESH_", extra="ignore", frozen=True)
 
     start_timeout_s: float = Field(default=60.0, gt=0)
     """Longest a process may take from its start until it is healthy, in seconds."""

@@ -10,7 +10,10 @@ from pathlib import Path
 from mlmesh.addresses import Address, parse_address
 from mlmesh.errors import InvalidArgument, NotConnected
 from mlmesh.local_mesh import default_data_dir, read_credential, read_state
-from mlmesh.saved_logins import saved_key
+from mlmesh.saved_logins import saved_login
+
+API_KEY_PREFIX = "mlm_"
+"""How every API key begins."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,14 @@ class Password:
     password: str
 
 
-Credential = Token | ApiKey | Password
+@dataclass(frozen=True)
+class SavedSession:
+    """The session that `mlmesh login` saved for a mesh."""
+
+    url: str
+
+
+Credential = Token | ApiKey | Password | SavedSession
 
 
 @dataclass(frozen=True)
@@ -113,5 +123,7 @@ def _local(folder: Path) -> Credential | None:
 
 
 def _saved(address: Address, environment: Mapping[str, str]) -> Credential | None:
-    key = saved_key(address.url, environment)
-    return ApiKey(key) if key else None
+    login = saved_login(address.url, environment)
+    if login.startswith(API_KEY_PREFIX):
+        return ApiKey(login)
+    return SavedSession(address.url) if login else None

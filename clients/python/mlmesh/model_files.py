@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class WrittenModel:
         format: Name of its format.
         signature: Inputs and outputs; None where they are not known.
         onnx_path: The file that serving runs; empty where there is none.
-        parameters: What else is known of it, JSON by key.
+        parameters: What else is known of it, for example `engine.version: 1.7.0`.
     """
 
     format: str
@@ -41,8 +41,7 @@ def write_model(model: Any, folder: Path, format: str | None, sample_input: Any,
     from model_management.formats import save_artifact
 
     saved = save_artifact(model, folder, format=format, sample_input=sample_input, allow_pickle=allow_pickle, onnx=onnx)
-    parameters = {key: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for key, value in saved.metadata.items()}
-    return WrittenModel(saved.format, signature_message(saved.signature), saved.onnx_file or "", parameters)
+    return WrittenModel(saved.format, signature_message(saved.signature), saved.onnx_file or "", dict(_flat(saved.metadata)))
 
 
 def read_model(folder: Path, format: str, allow_pickle: bool, trusted_types: Sequence[str]) -> Any:
@@ -66,6 +65,15 @@ def signature_value(message: tensor_pb2.Signature) -> Any:
     if not message.inputs and not message.outputs:
         return None
     return Signature(tuple(map(_spec_value, message.inputs)), tuple(map(_spec_value, message.outputs)))
+
+
+def _flat(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields nested facts as the library's own registry writes them: `engine.package`, texts as they are, all else as JSON."""
+    for key, value in metadata.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value not in (None, ""):
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _spec_message(spec: Any) -> tensor_pb2.TensorSpec:

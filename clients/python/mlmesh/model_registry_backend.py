@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import mlmesh
 from blob_store import Blob, BlobNotFound, BlobReader, DigestMismatch
+from mlmesh.configuration import API_KEY_PREFIX
 from mlmesh.errors import DataLoss, NotFound
 from mlmesh.files import describe
 from mlmesh.model_files import signature_message
@@ -38,8 +39,6 @@ from model_management.query import ListQuery
 from model_management.registry import RegistryParts
 from model_management.storage import ArtifactStorage
 
-_API_KEY_PREFIX = "mlm_"
-
 _Value = TypeVar("_Value")
 
 
@@ -54,7 +53,7 @@ def open_registry_parts(url: str | None, token: str | None, project: str) -> Reg
     Raises:
         mlmesh.errors.NotConnected: There is no mesh.
     """
-    is_key = token is not None and token.startswith(_API_KEY_PREFIX)
+    is_key = token is not None and token.startswith(API_KEY_PREFIX)
     mesh = mlmesh.connect(url, api_key=token if is_key else None, token=None if is_key else token)
     backend = MeshBackend(mesh.registry, project, mesh.close)
     workspace = Path(tempfile.gettempdir()) / "mlmesh-artifacts"

@@ -1,10 +1,15 @@
-"""Logins that `mlmesh login` keeps: one API key a mesh, in a file that only its owner can read."""
+"""Logins that `mlmesh login` keeps, one a mesh, in a file that only its owner can read.
+
+A login is an API key; or, for those who may not make keys, the refresh token of a session, which is another one after each use.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -13,30 +18,43 @@ def logins_file(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "mlmesh" / "logins.json"
 
 
-def saved_key(url: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Returns the API key saved for a mesh; empty where there is none."""
+def saved_login(url: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Returns the login saved for a mesh; empty where there is none."""
     return _read(logins_file(environment)).get(url, "")
 
 
-def save_key(url: str, key: str, environment: Mapping[str, str] = os.environ) -> Path:
-    """Saves an API key for a mesh.
+def save_login(url: str, login: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Saves a login for a mesh.
 
     Returns:
         The file that has it.
     """
     path = logins_file(environment)
-    _write(path, {**_read(path), url: key})
+    _write(path, {**_read(path), url: login})
     return path
 
 
-def forget_key(url: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Removes the API key saved for a mesh, and returns it; empty where there was none."""
+def forget_login(url: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Removes the login saved for a mesh, and returns it; empty where there was none."""
     path = logins_file(environment)
     logins = _read(path)
     key = logins.pop(url, "")
     if key:
         _write(path, logins)
     return key
+
+
+@contextlib.contextmanager
+def exclusive_use(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """Keeps other programs from using a refresh token that this one is about to use up."""
+    path = logins_file(environment).with_suffix(".lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import mlmesh
 import pytest
 from mlmesh import errors
+from mlmesh.saved_logins import save_login, saved_login
 
 from tests.integration.client.small_mesh import API_KEY, PASSWORD, Scene
 
@@ -163,6 +165,16 @@ class TestTokens:
         scene.failures["ExchangeToken"] = [DOWN]
         mesh.users.get_me()
         assert scene.calls["GetMe"] == 2
+
+    def test_a_saved_session_lives_on_in_its_file(self, url: str, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+        scene.refresh_tokens.add("refresh-0")
+        save_login(url, "refresh-0")
+        for _ in range(2):
+            with mlmesh.connect(url) as mesh:
+                mesh.users.get_me()
+        assert scene.calls["RefreshToken"] == 2
+        assert saved_login(url) in scene.refresh_tokens
 
     def test_the_token_can_be_handed_to_other_programs(self, mesh: mlmesh.Mesh, scene: Scene) -> None:
         assert mesh.token() in scene.valid_tokens

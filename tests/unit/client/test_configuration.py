@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlmesh.configuration import ApiKey, Password, Token, resolve
+from mlmesh.configuration import ApiKey, Password, SavedSession, Token, resolve
 from mlmesh.errors import InvalidArgument, NotConnected
-from mlmesh.saved_logins import forget_key, save_key, saved_key
+from mlmesh.saved_logins import forget_login, save_login, saved_login
 
 
 @pytest.fixture
@@ -90,16 +90,22 @@ def test_a_mesh_that_stopped_without_cleaning_up_is_not_running(running: Path, t
 
 def test_a_saved_login_goes_to_its_mesh_only(tmp_path: Path) -> None:
     variables = environment(tmp_path)
-    save_key("https://mesh.example.org:443", "mlm_saved_key", variables)
+    save_login("https://mesh.example.org:443", "mlm_saved_key", variables)
     assert resolve("https://mesh.example.org", environment=variables).credential == ApiKey("mlm_saved_key")
     assert resolve("http://mesh.example.org:443", environment=variables).credential is None
 
 
 def test_saved_logins_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     variables = environment(tmp_path)
-    file = save_key("http://a:1", "key-a", variables)
-    save_key("http://b:1", "key-b", variables)
+    file = save_login("http://a:1", "key-a", variables)
+    save_login("http://b:1", "key-b", variables)
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
-    assert forget_key("http://a:1", variables) == "key-a"
-    assert (saved_key("http://a:1", variables), saved_key("http://b:1", variables)) == ("", "key-b")
+    assert forget_login("http://a:1", variables) == "key-a"
+    assert (saved_login("http://a:1", variables), saved_login("http://b:1", variables)) == ("", "key-b")
+
+
+def test_a_saved_session_is_known_from_a_saved_key(tmp_path: Path) -> None:
+    variables = environment(tmp_path)
+    save_login("http://mesh:1", "a-refresh-token", variables)
+    assert resolve("http://mesh:1", environment=variables).credential == SavedSession("http://mesh:1")

@@ -9,8 +9,9 @@ import grpc
 import grpc.aio
 from mlops.users.v1 import users_service_pb2, users_service_pb2_grpc
 
-from mlmesh.aio.blocking import Lock
-from mlmesh.configuration import ApiKey, Credential, Password, Token
+from mlmesh.aio.blocking import Lock, run_blocking
+from mlmesh.configuration import ApiKey, Credential, Password, SavedSession, Token
+from mlmesh.saved_logins import exclusive_use, save_login, saved_login
 from mlmesh.statuses import error_of_call
 
 _API_KEY_GRANT = "urn:mlmesh:params:oauth:grant-type:api-key"
@@ -80,9 +81,24 @@ class Tokens:
                 return await self._users.RefreshToken(request, timeout=_TIMEOUT_S)
             except grpc.RpcError:
                 pass  # revoked, expired, or used by a call whose answer was lost: begin anew
+        if isinstance(self._credential, SavedSession):
+            return await self._refresh_saved(self._credential)
         if isinstance(self._credential, Password):
             login = users_service_pb2.LoginRequest(username=self._credential.username, password=self._credential.password)
             return await self._users.Login(login, timeout=_TIMEOUT_S)
         key = self._credential.text if isinstance(self._credential, ApiKey) else ""
         exchange = users_service_pb2.ExchangeTokenRequest(grant_type=_API_KEY_GRANT, api_key=key)
         return await self._users.ExchangeToken(exchange, timeout=_TIMEOUT_S)
+
+    async def _refresh_saved(self, session: SavedSession) -> users_service_pb2.TokenResponse:
+        lock = exclusive_use()
+        await run_blocking(lock.__enter__)
+        try:
+            request = users_service_pb2.RefreshTokenRequest(refresh_token=saved_login(session.url))
+            issued = await self._users.RefreshToken(request, timeout=_TIMEOUT_S)
+            save_login(session.url, issued.refresh_token)
+        finally:
+            lock.__exit__(None, None, None)
+        # The next one is in the file, also for other programs.
+        issued.refresh_token = ""
+        return issued

@@ -14,7 +14,9 @@ from mlmesh.addresses import parse_address
 from mlmesh.cli.connection import AsJson, DataDir, Url, as_dict, connected
 from mlmesh.cli.health_view import show_components
 from mlmesh.cli.output import coloured, console, print_json, print_table
-from mlmesh.errors import MeshError
+from mlmesh.configuration import API_KEY_PREFIX, ApiKey, Connection, SavedSession
+from mlmesh.connecting import Mesh
+from mlmesh.errors import MeshError, PermissionDenied
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -38,29 +40,40 @@ def login(
     password: Annotated[str, typer.Option(prompt="Password", hide_input=True, envvar="MLMESH_PASSWORD", help="Password.")],
     days: Annotated[int, typer.Option(help="Days until the log-in ends.", min=1, max=3650)] = 30,
 ) -> None:
-    """Log in to a mesh. It keeps an API key of yours, made for this machine, in a file that only you can read."""
+    """Log in to a mesh. An API key of yours, made for this machine, is kept in a file that only you can read.
+
+    Who may not make keys gets a session instead, which ends when it is not used for a week.
+    """
+    expires = datetime.now(UTC) + timedelta(days=days)
     with mlmesh.connect(url, username=username, password=password) as mesh:
-        expires = datetime.now(UTC) + timedelta(days=days)
-        created = mesh.users.create_api_key(f"mlmesh login on {socket.gethostname()}", expire_time=expires)
-    file = saved_logins.save_key(mesh.url, created.secret)
-    console().print(f"logged in to {mesh.url} as {username} until {expires:%Y-%m-%d}; the key is in {file}", soft_wrap=True)
+        try:
+            login = mesh.users.create_api_key(f"mlmesh login on {socket.gethostname()}", expire_time=expires).secret
+            ends = f"until {expires:%Y-%m-%d}"
+        except PermissionDenied:
+            login, ends = mesh.users.login(username, password).refresh_token, "for this session"
+    file = saved_logins.save_login(mesh.url, login)
+    console().print(f"logged in to {mesh.url} as {username} {ends}; kept in {file}", soft_wrap=True)
 
 
 def logout(
     url: Annotated[str, typer.Argument(help="Address of the mesh.", envvar="MLMESH_URL")],
 ) -> None:
-    """Log out of a mesh: the key that `mlmesh login` made is revoked and removed."""
+    """Log out of a mesh: the key or session that `mlmesh login` made is revoked and removed."""
     address = parse_address(url).url
-    key = saved_logins.saved_key(address)
-    if not key:
+    login = saved_logins.saved_login(address)
+    if not login:
         console().print(f"not logged in to {address}")
         return
+    is_key = login.startswith(API_KEY_PREFIX)
     try:
-        with mlmesh.connect(url, api_key=key) as mesh:
-            mesh.users.revoke_api_key(key.split("_")[1])
-    except (MeshError, IndexError) as error:
-        console().print(f"the key could not be revoked ({error}); it is removed here", soft_wrap=True)
-    saved_logins.forget_key(address)
+        with Mesh(Connection(parse_address(url), ApiKey(login) if is_key else SavedSession(address))) as mesh:
+            if is_key:
+                mesh.users.revoke_api_key(login.split("_")[1])
+            else:
+                mesh.users.logout()
+    except MeshError as error:
+        console().print(f"it could not be revoked ({error.message}); it is removed here", soft_wrap=True)
+    saved_logins.forget_login(address)
     console().print(f"logged out of {address}")
 
 

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from servers.settings_reference import all_settings
+
+
+def test_every_setting_says_what_it_does() -> None:
+    silent = [setting.variable for setting in all_settings() if not setting.description]
+    assert silent == []
+
+
+def test_every_component_and_the_supervisor_have_their_settings() -> None:
+    assert {setting.scope for setting in all_settings()} >= {
+        "supervisor",
+        "every server",
+        "users",
+        "registry",
+        "serving",
+        "system",
+        "gateway",
+    }
+
+
+def test_no_setting_is_listed_twice() -> None:
+    variables = [setting.variable for setting in all_settings()]
+    assert len(variables) == len(set(variables))
