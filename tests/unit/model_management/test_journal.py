@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from model_management.errors import MetadataUnavailable
 from model_management.metadata.journal import Journal
 
-CHANGES = st.lists(
-    st.lists(st.dictionaries(st.text(max_size=3), st.integers(-(2**63), 2**63 - 1) | st.text(max_size=20), max_size=2), min_size=1, max_size=3), max_size=6
-)
+VALUES = st.integers(-(2**63), 2**63 - 1) | st.text(max_size=20)
+CHANGES = st.lists(st.lists(st.dictionaries(st.text(max_size=3), VALUES, max_size=2), min_size=1, max_size=3), max_size=6)
 
 
 def read_all(folder: Path) -> list:
