@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import mlflow
+# Installed in a venv of its own, where this runs.
+import mlflow  # type: ignore[import-not-found]
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
+from mlflow.artifacts import download_artifacts  # type: ignore[import-not-found]
 
 NAME = "bench"
 

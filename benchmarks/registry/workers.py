@@ -48,7 +48,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"a caller ended early: {self._process.args}")
+            raise SystemExit(f"a caller ended early: {self._process.args!r}")
         return line.strip()
 
 
