@@ -118,7 +118,7 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
             (sys.executable, "-P", "-m", "gateway"),
             components=("gateway",),
             probes=(GrpcProbe(place.socket("gateway")),),
-            needs=("control", "serving"),
+            needs=("control",),
         ),
         Process(
             "envoy",

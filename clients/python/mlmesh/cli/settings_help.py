@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from rich.markup import escape
+from rich.padding import Padding
 from typer.core import TyperCommand
 
 from mlmesh import platform_code
@@ -43,5 +44,5 @@ def print_settings() -> None:
         for setting in settings:
             default = f" = {setting['default']}" if setting["default"] else ""
             out.print(f"  [cyan]{setting['variable']}[/] [dim]{escape(setting['kind'] + default)}[/]", soft_wrap=True)
-            out.print(f"      {escape(setting['description'])}")
+            out.print(Padding(escape(setting["description"]), (0, 0, 0, 6)))
         out.print()
