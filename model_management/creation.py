@@ -17,7 +17,8 @@ from model_management.errors import InvalidValue
 from model_management.garbage import Retention
 from model_management.metadata.operations import LocalBackend
 from model_management.metadata.records import RecordStore
-from model_management.registry import ArtifactFormats, ModelRegistry, RegistryParts
+from model_management.parts import ArtifactFormats, RegistryParts
+from model_management.registry import ModelRegistry
 from model_management.storage import ArtifactStorage
 from model_management.values import check_project
 

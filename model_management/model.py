@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
 from model_management.errors import InvalidValue
+from model_management.files import FileEntry, check_files
 from model_management.signature import Signature, TensorSpec
 from model_management.values import (
     MAX_TAG_LENGTH,
@@ -42,12 +42,10 @@ __all__ = [
     "VersionError",
     "VersionReference",
     "VersionState",
-    "files_digest",
 ]
 
 MAX_DESCRIPTION_LENGTH = 65_536
 MAX_MODEL_CARD_LENGTH = 262_144
-MAX_FILES = 10_000
 MAX_REFERENCES = 1_000
 
 _Item = TypeVar("_Item")
@@ -86,21 +84,6 @@ class Stage(StrEnum):
             return cls(str(name).lower())
         except ValueError:
             raise InvalidValue("stage", f"{name!r} is no stage; allowed are {', '.join(cls)}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """One file of a version.
-
-    Args:
-        path: Relative, with ``/``.
-        digest: ``sha256:`` and 64 hexadecimal digits.
-        size_bytes: Its length.
-    """
-
-    path: str
-    digest: str
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,30 +377,3 @@ class Page(Generic[_Item]):
 
     items: tuple[_Item, ...]
     next_page_token: str = ""
-
-
-def files_digest(files: Sequence[FileEntry]) -> str:
-    """Return the digest over paths and digests of files: one name for the whole artifact."""
-    lines = "".join(f"{entry.digest}  {entry.path}\n" for entry in sorted(files, key=lambda entry: entry.path))
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-
-
-def check_files(files: Sequence[FileEntry]) -> tuple[FileEntry, ...]:
-    """Return files sorted by path.
-
-    Raises:
-        InvalidValue: If there are too many, a path leaves its folder or occurs twice, or a file has the path of a folder.
-    """
-    for entry in files:
-        check_path(entry.path)
-    ordered = tuple(sorted(files, key=lambda entry: entry.path))
-    if len(ordered) > MAX_FILES:
-        raise InvalidValue("files", f"has {len(ordered):,} entries; at most {MAX_FILES:,} are allowed")
-    paths = {entry.path for entry in ordered}
-    if len(paths) != len(ordered):
-        raise InvalidValue("files", "has a path twice")
-    for path in paths:
-        parts = path.split("/")
-        if any("/".join(parts[:depth]) in paths for depth in range(1, len(parts))):
-            raise InvalidValue("files", f"{path!r} lies in a folder that is itself a file")
-    return ordered

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from model_management.comparison import Comparison, compare
 from model_management.errors import EtagMismatch, InvalidValue
@@ -29,66 +29,14 @@ from model_management.model import (
     Statistics,
     VersionChanges,
 )
+from model_management.parts import ArtifactFormats, RegistryParts
 from model_management.query import MAX_PAGE_SIZE, ListQuery
 from model_management.signed_versions import sign_files, verify_version
-from model_management.storage import ArtifactStorage, full_disk_is_typed
+from model_management.storage import full_disk_is_typed
 
-__all__ = ["ArtifactFormats", "ModelRegistry", "RegistryParts", "Saved"]
+__all__ = ["ModelRegistry", "RegistryParts"]
 
 _TAG_ATTEMPTS = 10
-
-
-class Saved(Protocol):
-    """What saving a model to a folder returns; see `formats.SavedArtifact`."""
-
-    @property
-    def format(self) -> str:
-        """Name of the format."""
-        ...
-
-    @property
-    def signature(self) -> Signature | None:
-        """Inputs and outputs."""
-        ...
-
-    @property
-    def onnx_file(self) -> str | None:
-        """The ONNX form, relative to the folder."""
-        ...
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """What else is known."""
-        ...
-
-
-class ArtifactFormats(Protocol):
-    """How models become folders of files; see `model_management.formats`."""
-
-    def save_artifact(self, model: Any, folder: Path, *, format: str | None, sample_input: Any, allow_pickle: bool, onnx: Any) -> Saved:
-        """Write a model to a folder."""
-        ...
-
-    def load_artifact(self, folder: Path, format: str, *, allow_pickle: bool, trusted_types: Sequence[str]) -> Any:
-        """Read it back."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryParts:
-    """What a registry is made of. A client of a remote one brings its own.
-
-    Args:
-        backend: Models and versions.
-        storage: Their files.
-        collect_garbage: Removes what nobody needs; takes whether to only say what would be done.
-        close: Gives back files and connections.
-    """
-
-    backend: MetadataBackend
-    storage: ArtifactStorage
-    collect_garbage: Callable[[bool], GarbageReport]
-    close: Callable[[], None]
 
 
 class ModelRegistry:

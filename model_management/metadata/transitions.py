@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from model_management.errors import EtagMismatch, IllegalTransition, InvalidValue, VersionHasAliases, VersionNotReady
+from model_management.files import FileEntry, check_files, files_digest
 from model_management.model import (
-    FileEntry,
     ModelChanges,
     ModelVersion,
     NewVersion,
@@ -17,8 +17,6 @@ from model_management.model import (
     VersionChanges,
     VersionError,
     VersionState,
-    check_files,
-    files_digest,
 )
 
 __all__ = [

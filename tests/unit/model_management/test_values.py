@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_management.errors import InvalidValue
+from model_management.files import files_digest
 from model_management.model import (
     FileEntry,
     Lineage,
@@ -14,7 +15,6 @@ from model_management.model import (
     Stage,
     VersionChanges,
     VersionReference,
-    files_digest,
 )
 from model_management.values import check_alias, check_metrics, check_model_name, check_path, check_project, check_request_id
 
