@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.real_servers.mariadb import MariadbServer, mariadb_server
 from tests.real_servers.postgresql import PostgresqlServer, postgresql_server
 from tests.real_servers.s3 import S3Server, s3_server
+
+# A busy machine is not a bug: no example has a time limit. Hanging ones meet the timeout of the whole test.
+settings.register_profile("mlmesh", deadline=None)
+settings.load_profile("mlmesh")
 
 pytest.register_assert_rewrite("tests.registry_behaviour", "tests.collection_behaviour")
 

@@ -153,10 +153,12 @@ def test_a_call_under_way_is_answered_after_sigterm(start_process: Callable[...,
     address = f"unix:{tmp_path}/echo.sock"
     process = start_process(address, drain_s=0)
     eventually(lambda: health_of(address) == SERVING, 20)
-    slow = connect(address).Ping.future(pb.PingRequest(work_ms=1500))
+    stub = connect(address)
+    slow = stub.Ping.future(pb.PingRequest(work_ms=1500))
     eventually(lambda: slow.running())
-    # The server has it: a second, quick call on the same connection came back.
-    connect(address).Ping(pb.PingRequest())
+    # The server has begun it: later calls on the same connection came back.
+    for _ in range(5):
+        stub.Ping(pb.PingRequest())
 
     process.send_signal(signal.SIGTERM)
 

@@ -48,7 +48,7 @@ def mesh(folder: Path, issuer: Issuer) -> Iterator[Mesh]:
         users_address=f"unix:{folder}/users.sock",
         service_key_file=key_file,
         component_addresses={name: f"unix:{folder}/{name}.sock" for name in ("users", "registry", "system")},
-        component_timeout_s=0.5,
+        component_timeout_s=3,
         health_cache_s=0,
         drain_s=0,
     )
