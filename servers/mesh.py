@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from logging.handlers import RotatingFileHandler
@@ -24,6 +25,10 @@ from servers.topology import Place, mesh_environment, mesh_processes
 # Each thread of a numeric library keeps buffers of its own, and each malloc arena its own free lists: on servers that are mostly
 # idle that is memory for nothing. Set one of these yourself to have more.
 _FRUGAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+
+_HEALTHY = "HEALTH_STATE_HEALTHY"
+_HEALTH_INTERVAL_S = 0.1
+_HEALTH_TIMEOUT_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +82,8 @@ def run_mesh(data_dir: Path, host: str, port: int, *, on_started: Callable[[Star
 
 async def _run(place: Place, host: str, port: int, limits: SupervisionLimits, on_started: Callable[[Started], None]) -> None:
     begun = time.monotonic()
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 (an address to compare with, not to bind)
+    reachable = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host  # noqa: S104 (compared with, not bound)
+    url = f"http://{reachable}:{port}"
     environment = {**_FRUGAL, **os.environ, **mesh_environment(place, host, port), "PYTHONPATH": _python_path(os.environ)}
     state_file = place.data_dir / "state.json"
     supervisor = Supervisor(
@@ -90,7 +96,7 @@ async def _run(place: Place, host: str, port: int, limits: SupervisionLimits, on
     )
     asked_to_stop = _stop_on_signals()
     try:
-        if await _started(supervisor, asked_to_stop):
+        if await _started(supervisor, url, limits.start_timeout_s, asked_to_stop):
             startup_s = time.monotonic() - begun
             log.info("healthy after %.1f s at %s", startup_s, url)
             on_started(Started(url, startup_s, _announcement(place, url, startup_s), str(place.first_password_file)))
@@ -104,9 +110,14 @@ async def _run(place: Place, host: str, port: int, limits: SupervisionLimits, on
         log.info("stopped")
 
 
-async def _started(supervisor: Supervisor, asked_to_stop: asyncio.Event) -> bool:
+async def _started(supervisor: Supervisor, url: str, timeout_s: float, asked_to_stop: asyncio.Event) -> bool:
     """Returns whether the mesh is healthy; False where somebody wants it to stop before that."""
-    starting, stopping = asyncio.create_task(supervisor.start()), asyncio.create_task(asked_to_stop.wait())
+
+    async def start() -> None:
+        await supervisor.start()
+        await _become_healthy(url, timeout_s)
+
+    starting, stopping = asyncio.create_task(start()), asyncio.create_task(asked_to_stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -115,6 +126,34 @@ async def _started(supervisor: Supervisor, asked_to_stop: asyncio.Event) -> bool
     finally:
         starting.cancel()
         stopping.cancel()
+
+
+async def _become_healthy(url: str, timeout_s: float) -> None:
+    """Returns once the mesh itself says, through its front door, that all of it is healthy.
+
+    Servers that started before those they need know it some moments later.
+
+    Raises:
+        CannotStart: It does not in time; the message has the reason of each component that is not.
+    """
+    why_not = "not asked yet"
+    try:
+        async with asyncio.timeout(timeout_s):
+            while why_not := await asyncio.to_thread(_why_unhealthy, f"{url}/api/v1/health"):
+                await asyncio.sleep(_HEALTH_INTERVAL_S)
+    except TimeoutError:
+        raise CannotStart(f"the mesh runs and was not healthy within {timeout_s:g} s: {why_not}") from None
+
+
+def _why_unhealthy(url: str) -> str:
+    try:
+        # Opened directly: a proxy of the environment is no way to a port of this machine.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=_HEALTH_TIMEOUT_S) as answer:
+            health = json.load(answer)
+    except (OSError, ValueError) as error:
+        return f"{url}: {error}"
+    ill = [f"{one['component']}: {one['reason']}" for one in health["components"] if one["state"] != _HEALTHY]
+    return "; ".join(ill) or ("" if health["state"] == _HEALTHY else str(health["state"]))
 
 
 def _stop_on_signals() -> asyncio.Event:

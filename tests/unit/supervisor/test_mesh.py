@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import json
 import os
 import socket
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,53 @@ def test_children_import_the_platform_before_what_the_user_has_on_the_path() -> 
     path = mesh._python_path({"PYTHONPATH": "/mine"}).split(os.pathsep)
     assert Path(path[0], "servers", "topology.py").exists()
     assert path[-1] == "/mine"
+
+
+@pytest.fixture
+def front_door() -> Iterator[tuple[str, dict[str, object]]]:
+    """A mesh that says of itself whatever the test wants it to say."""
+    says: dict[str, object] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(says).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", says
+        server.shutdown()
+
+
+def test_a_mesh_is_started_once_it_says_itself_that_all_of_it_is_healthy(front_door: tuple[str, dict[str, object]]) -> None:
+    url, says = front_door
+    ill = {"component": "gateway", "state": "HEALTH_STATE_DEGRADED", "reason": "keys: they have not come"}
+    says.update(state="HEALTH_STATE_DEGRADED", components=[ill])
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(mesh._become_healthy(url, 20))
+        done, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert not done
+        says.update(state="HEALTH_STATE_HEALTHY", components=[])
+        await waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_mesh_that_stays_ill_is_refused_with_the_reason_of_each_component(front_door: tuple[str, dict[str, object]]) -> None:
+    url, says = front_door
+    ill = {"component": "registry", "state": "HEALTH_STATE_DEGRADED", "reason": "blobs: disk full"}
+    says.update(state="HEALTH_STATE_DEGRADED", components=[ill])
+    with pytest.raises(CannotStart, match=r"not healthy within 0\.3 s: registry: blobs: disk full"):
+        asyncio.run(mesh._become_healthy(url, 0.3))
+
+
+def test_a_front_door_that_does_not_open_is_said() -> None:
+    with pytest.raises(CannotStart, match="api/v1/health"):
+        asyncio.run(mesh._become_healthy("http://127.0.0.1:1", 0.3))
