@@ -12,6 +12,7 @@ registry.metadata_backend.backend.find_models_by_tag("type", "classifier")
 ```
 """
 
+from model_management.catalog import Verification
 from model_management.comparison import Comparison, Difference
 from model_management.creation import create_registry
 from model_management.errors import RegistryError
@@ -31,6 +32,7 @@ from model_management.model import (
     VersionState,
 )
 from model_management.registry import ModelRegistry
+from model_management.signing import SignatureCheck, SignatureVerdict
 
 __all__ = [
     "Comparison",
@@ -46,9 +48,12 @@ __all__ = [
     "RegistryError",
     "Retention",
     "Signature",
+    "SignatureCheck",
+    "SignatureVerdict",
     "Stage",
     "Statistics",
     "TensorSpec",
+    "Verification",
     "VersionReference",
     "VersionState",
     "create_registry",

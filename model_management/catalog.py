@@ -5,7 +5,7 @@ Everything that touches metadata alone (aliases, stages, lists, …) is `Metadat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,11 +18,9 @@ from model_management.errors import BlobsMissing, FileDamaged, InvalidValue
 from model_management.garbage import GarbageCollector, GarbageReport, Retention
 from model_management.metadata.backend import CollectableBackend
 from model_management.model import FileEntry, ModelVersion, NewVersion, VersionState
+from model_management.signing import MOST_SIGNATURE_BYTES, SIGNATURE_FILE, SignatureCheck, SignatureVerdict, TrustedKey, check_digests
 
-__all__ = ["SIGNATURE_FILE", "ModelCatalog", "Verification"]
-
-SIGNATURE_FILE = "model.sig"
-"""The OpenSSF signature of a version, one of its files."""
+__all__ = ["ModelCatalog", "Verification"]
 
 _WORKERS = 8
 
@@ -35,16 +33,21 @@ class Verification:
 
     Args:
         damaged_paths: Files that are missing or are not what was saved.
-        is_signed: Whether the version carries a signature file; whoever trusts a key verifies it.
+        signature: Whether a trusted key has signed what is stored now.
     """
 
     damaged_paths: tuple[str, ...]
-    is_signed: bool
+    signature: SignatureCheck
 
     @property
     def is_intact(self) -> bool:
         """Whether every file is as it was saved."""
         return not self.damaged_paths
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the version carries a signature, of whatever worth."""
+        return self.signature.verdict is not SignatureVerdict.UNSIGNED
 
 
 def _utc_now() -> datetime:
@@ -60,6 +63,7 @@ class ModelCatalog:
         retention: How long things are kept that nobody needs.
         clock: Tells the time, in UTC.
         clean: Takes away what interrupted saves left elsewhere, older than a time.
+        trusted_keys: Whose signatures of versions count.
     """
 
     def __init__(
@@ -70,11 +74,13 @@ class ModelCatalog:
         retention: Retention | None = None,
         clock: Callable[[], datetime] = _utc_now,
         clean: Callable[[datetime], object] = lambda _before: None,
+        trusted_keys: Sequence[TrustedKey] = (),
     ) -> None:
         self.metadata = metadata
         self.blobs = blobs
         self._retention = retention or Retention()
         self._clock = clock
+        self._trusted_keys = tuple(trusted_keys)
         self._collector = GarbageCollector(metadata, blobs, retention=self._retention, clock=clock, clean=clean)
 
     def register_version(
@@ -150,10 +156,14 @@ class ModelCatalog:
         return bool(self.metadata.referenced([digest], project=project))
 
     def verify_version(self, version: ModelVersion) -> Verification:
-        """Read every file of a version and compare its digest."""
-        found = _each(self._is_intact, version.files)
-        damaged = [entry.path for entry, is_intact in zip(version.files, found, strict=True) if not is_intact]
-        return Verification(tuple(damaged), version.file(SIGNATURE_FILE) is not None)
+        """Read every file of a version, compare its digest, and check its signature against the digests of what was read.
+
+        Raises:
+            SigningFailed: If there are trusted keys, and ``model-signing`` is not installed.
+        """
+        stored = _each(self._stored, version.files)
+        damaged = tuple(entry.path for entry, found in zip(version.files, stored, strict=True) if found != entry)
+        return Verification(damaged, self._signature(version, {found.path: found for found in stored if found is not None}))
 
     def compare_versions(self, project: str, model: str, version: int, other_model: str, other_version: int) -> Comparison:
         """Compare two versions of a project; an empty `other_model` means the same model."""
@@ -188,12 +198,32 @@ class ModelCatalog:
         except BlobNotFound:
             return None
 
-    def _is_intact(self, entry: FileEntry) -> bool:
+    def _stored(self, entry: FileEntry) -> FileEntry | None:
+        """Read a file, and return what it is; None where it is missing."""
+        size_bytes = 0
         try:
             with self.blobs.open(entry.digest) as reader:
-                return sum(len(chunk) for chunk in reader) == entry.size_bytes
+                for chunk in reader:
+                    size_bytes += len(chunk)
+        except DigestMismatch as error:
+            return FileEntry(entry.path, error.actual, size_bytes)
+        except BlobNotFound:
+            return None
+        return FileEntry(entry.path, entry.digest, size_bytes)
+
+    def _signature(self, version: ModelVersion, stored: Mapping[str, FileEntry]) -> SignatureCheck:
+        entry = version.file(SIGNATURE_FILE)
+        if entry is None:
+            return SignatureCheck(SignatureVerdict.UNSIGNED)
+        if entry.size_bytes > MOST_SIGNATURE_BYTES:
+            return SignatureCheck(SignatureVerdict.UNREADABLE, problem=f"{SIGNATURE_FILE} is larger than {MOST_SIGNATURE_BYTES:,} bytes")
+        try:
+            bundle = self.blobs.open(entry.digest).read_all()
         except (BlobNotFound, DigestMismatch):
-            return False
+            return SignatureCheck(SignatureVerdict.UNREADABLE, problem=f"{SIGNATURE_FILE} is missing or damaged")
+        # What is stored now and not what should be: a damaged file is not what was signed.
+        digests = {path: found.digest for path, found in stored.items() if path != SIGNATURE_FILE}
+        return check_digests(digests, bundle, self._trusted_keys, name=version.model)
 
 
 def _each(work: Callable[[FileEntry], _Result], files: Sequence[FileEntry]) -> list[_Result]:

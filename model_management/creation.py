@@ -6,7 +6,7 @@ import getpass
 import importlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,6 +19,7 @@ from model_management.metadata.operations import LocalBackend
 from model_management.metadata.records import RecordStore
 from model_management.parts import ArtifactFormats, RegistryParts
 from model_management.registry import ModelRegistry
+from model_management.signing import trusted_key
 from model_management.storage import ArtifactStorage
 from model_management.values import check_project
 
@@ -43,6 +44,7 @@ def create_registry(
     project: str = "default",
     creator: str | None = None,
     retention: Retention | None = None,
+    trusted_keys: Sequence[str | Path] = (),
     formats: ArtifactFormats | None = None,
     clock: Callable[[], datetime] = _utc_now,
 ) -> ModelRegistry:
@@ -60,6 +62,8 @@ def create_registry(
         project: The project of all models seen through it.
         creator: Who is named as creator; by default the user of this process.
         retention: How long things are kept that nobody needs.
+        trusted_keys: PEM files of the public keys whose signatures `ModelRegistry.check_model` counts as valid. Not of ``grpc``: there
+            those count that the registry server trusts.
         formats: How models become files; by default `model_management.formats`.
         clock: Tells the time, in UTC.
 
@@ -67,22 +71,26 @@ def create_registry(
         InvalidValue: If the kind is unknown, or an argument does not go with it.
         DatabaseUrlError: If `url` cannot be read.
         DriverMissing: If the database's driver is not installed.
+        SigningFailed: If a trusted key cannot be used.
     """
     check_project(project)
     given = {"path": path, "url": url, "storage": storage, "storage_credentials": storage_credentials, "token": token}
-    _check_arguments(kind, frozenset(name for name, value in given.items() if value is not None))
+    names = {name for name, value in given.items() if value is not None} | ({"trusted_keys"} if trusted_keys else set())
+    _check_arguments(kind, frozenset(names))
     if kind == "grpc":
         parts = _remote_parts(url, token, project)
     else:
         folder = _folder(kind, path)
-        parts = _local_parts(_records(kind, folder, url), folder, storage, storage_credentials, retention or Retention(), clock)
+        parts = _local_parts(
+            _records(kind, folder, url), folder, storage, storage_credentials, retention or Retention(), trusted_keys, clock
+        )
     used = formats if formats is not None else cast("ArtifactFormats", _Formats())
     return ModelRegistry(parts, used, project=project, creator=_user() if creator is None else creator)
 
 
 _ARGUMENTS = {
-    "local": frozenset({"path", "storage", "storage_credentials"}),
-    "database": frozenset({"path", "url", "storage", "storage_credentials"}),
+    "local": frozenset({"path", "storage", "storage_credentials", "trusted_keys"}),
+    "database": frozenset({"path", "url", "storage", "storage_credentials", "trusted_keys"}),
     "grpc": frozenset({"url", "token"}),
 }
 
@@ -118,14 +126,18 @@ def _local_parts(
     storage: str | None,
     credentials: tuple[str, str] | None,
     retention: Retention,
+    trusted_keys: Sequence[str | Path],
     clock: Callable[[], datetime],
 ) -> RegistryParts:
     blobs: BlobStore = open_store(storage, credentials=credentials) if storage else LocalBlobStore(folder / "blobs")
     workspace = folder / "tmp" if isinstance(blobs, LocalBlobStore) else Path(tempfile.gettempdir()) / f"mlmesh-{os.getuid()}"
     artifacts = ArtifactStorage(blobs, workspace)
     backend = LocalBackend(records, clock=clock)
-    catalog = ModelCatalog(backend, blobs, retention=retention, clock=clock, clean=artifacts.clean)
-    return RegistryParts(backend, artifacts, lambda dry_run: catalog.collect_garbage(dry_run=dry_run), backend.close)
+    keys = [trusted_key(Path(path)) for path in trusted_keys]
+    catalog = ModelCatalog(backend, blobs, retention=retention, clock=clock, clean=artifacts.clean, trusted_keys=keys)
+    return RegistryParts(
+        backend, artifacts, catalog.verify_version, lambda dry_run: catalog.collect_garbage(dry_run=dry_run), backend.close
+    )
 
 
 def _remote_parts(url: str | None, token: str | None, project: str) -> RegistryParts:

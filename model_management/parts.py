@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from model_management.catalog import Verification
 from model_management.garbage import GarbageReport
 from model_management.metadata.backend import MetadataBackend
-from model_management.model import Signature
+from model_management.model import ModelVersion, Signature
 from model_management.storage import ArtifactStorage
 
 __all__ = ["ArtifactFormats", "RegistryParts", "Saved"]
@@ -58,11 +59,13 @@ class RegistryParts:
     Args:
         backend: Models and versions.
         storage: Their files.
+        verify: Reads all files of a version, and checks its signature against the keys that are trusted where the files are.
         collect_garbage: Removes what nobody needs; takes whether to only say what would be done.
         close: Gives back files and connections.
     """
 
     backend: MetadataBackend
     storage: ArtifactStorage
+    verify: Callable[[ModelVersion], Verification]
     collect_garbage: Callable[[bool], GarbageReport]
     close: Callable[[], None]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from model_management.catalog import Verification
 from model_management.comparison import Comparison, compare
 from model_management.errors import EtagMismatch, InvalidValue
 from model_management.garbage import GarbageReport
@@ -219,10 +220,28 @@ class ModelRegistry:
     def verify_model(
         self, name: str, public_key: str | Path, version: int | None = None, *, alias: str | None = None, stage: str | Stage | None = None
     ) -> ModelVersion:
-        """Check that the owner of a key has signed exactly the files of a version; returns the version, or raises `SignatureInvalid`."""
+        """Check that the owner of a key has signed exactly the files of a version; returns the version, or raises `SignatureInvalid`.
+
+        Reads the signature only; `check_model` reads the files, too.
+        """
         found = self.resolve(name, version, alias=alias, stage=stage)
         verify_version(found, public_key, self.storage)
         return found
+
+    def check_model(
+        self, name: str, version: int | None = None, *, alias: str | None = None, stage: str | Stage | None = None
+    ) -> Verification:
+        """Read all files of a version where they are stored, and say which are damaged, and whether and by whom they are signed.
+
+        Signatures count by the keys that the registry trusts: those of `create_registry`, or those of the mesh's registry server.
+
+        Args:
+            name: The model.
+            version: Which version; by default the alias ``default``, or else the newest.
+            alias: The version that this alias points at.
+            stage: The newest version in this stage.
+        """
+        return self._parts.verify(self.resolve(name, version, alias=alias, stage=stage))
 
     def resolve(self, name: str, version: int | None = None, *, alias: str | None = None, stage: str | Stage | None = None) -> ModelVersion:
         """Return the READY version that is meant: by number, alias or stage, or else the alias ``default`` or the newest."""

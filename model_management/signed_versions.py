@@ -9,13 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from model_management.model import FileEntry, ModelVersion
-from model_management.signing import SignatureInvalid, sign_digests, verify_digests
+from model_management.signing import MOST_SIGNATURE_BYTES, SIGNATURE_FILE, SignatureInvalid, sign_digests, verify_digests
 from model_management.storage import ArtifactStorage
 
-__all__ = ["SIGNATURE_FILE", "sign_files", "verify_version"]
-
-SIGNATURE_FILE = "model.sig"
-_MOST_SIGNATURE_BYTES = 16 << 20
+__all__ = ["sign_files", "verify_version"]
 
 
 def sign_files(
@@ -51,11 +48,11 @@ def verify_version(version: ModelVersion, public_key: str | Path, storage: Artif
         SignatureInvalid: If there is no signature, or it does not hold.
         SigningFailed: If the key cannot be used.
     """
-    found = next((entry for entry in version.files if entry.path == SIGNATURE_FILE), None)
+    found = version.file(SIGNATURE_FILE)
     if found is None:
         raise SignatureInvalid(f"version {version.version} of {version.model!r} is not signed")
-    if found.size_bytes > _MOST_SIGNATURE_BYTES:
-        raise SignatureInvalid(f"the signature is larger than {_MOST_SIGNATURE_BYTES:,} bytes")
+    if found.size_bytes > MOST_SIGNATURE_BYTES:
+        raise SignatureInvalid(f"the signature is larger than {MOST_SIGNATURE_BYTES:,} bytes")
     bundle = storage.blobs.open(found.digest).read_all()
     digests = {entry.path: entry.digest for entry in version.files if entry is not found}
     verify_digests(digests, bundle, Path(public_key), name=version.model)

@@ -8,31 +8,49 @@ signing and verifying take milliseconds for any size (ADR 0026).
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
+import importlib.util
 import json
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model_management.errors import RegistryError
 
 __all__ = [
+    "MOST_SIGNATURE_BYTES",
+    "SIGNATURE_FILE",
+    "SignatureCheck",
     "SignatureInvalid",
+    "SignatureVerdict",
     "SigningFailed",
+    "TrustedKey",
+    "check_digests",
     "digests_of_folder",
     "make_key_pair",
     "sign_digests",
     "sign_folder",
+    "trusted_key",
     "verify_digests",
     "verify_folder",
 ]
 
+SIGNATURE_FILE = "model.sig"
+"""The signature of a version, one of its files and over all others."""
+
+MOST_SIGNATURE_BYTES = 16 << 20
+"""A signature has about 150 bytes a file."""
+
 _PREFIX = "sha256:"
-_MOST_BUNDLE_BYTES = 16 << 20
-"""A bundle has about 150 bytes a file."""
+_HINT = re.compile(r"[0-9a-f]{64}")
+_SHOWN_PATHS = 5
 
 
 class SignatureInvalid(RegistryError):
@@ -45,6 +63,80 @@ class SigningFailed(RegistryError):
     """Nothing was signed or verified: the key cannot be used, or a package is missing."""
 
     reason = "SIGNING_FAILED"
+
+
+class SignatureVerdict(Enum):
+    """What a check of a signature found."""
+
+    UNSIGNED = "UNSIGNED"
+    """There is no signature."""
+    VALID = "VALID"
+    """A trusted key has signed exactly these files, for this model."""
+    UNTRUSTED = "UNTRUSTED"
+    """There is a signature, and no trusted key has made it."""
+    MISMATCHED = "MISMATCHED"
+    """A trusted key has signed something else: other files, or another model."""
+    UNREADABLE = "UNREADABLE"
+    """What should be the signature is damaged, or is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """The public half of a key whose signatures count; see `trusted_key`.
+
+    Args:
+        fingerprint: SHA-256 of the PEM, ``sha256:<hex>``: what OpenSSF signatures name their key by, and ``sha256sum public.pem`` prints.
+        pem: The key, normalized.
+    """
+
+    fingerprint: str
+    pem: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureCheck:
+    """Whether and by whom files are signed.
+
+    Args:
+        verdict: The outcome.
+        key_fingerprint: The trusted key that made the signature; empty unless VALID or MISMATCHED.
+        claimed_key_fingerprint: The key that the signature says has made it. Anybody can write anything there.
+        signed_model: Name of the model that was signed; empty unless VALID or MISMATCHED.
+        mismatched_paths: Files that are not as they were signed: changed, added, or missing. Empty unless MISMATCHED.
+        problem: What is wrong, for people; empty where nothing is.
+    """
+
+    verdict: SignatureVerdict
+    key_fingerprint: str = ""
+    claimed_key_fingerprint: str = ""
+    signed_model: str = ""
+    mismatched_paths: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def trusted_key(public_key: Path) -> TrustedKey:
+    """Read a key to verify with, and find out whether verifying is possible at all.
+
+    Args:
+        public_key: PEM of an elliptic public key (P-256, P-384 or P-521).
+
+    Raises:
+        SigningFailed: If the key cannot be used, or ``model-signing`` is not installed.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_public_key(public_key.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise SigningFailed(f"the key {str(public_key)!r} cannot be used to verify: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1):
+        raise SigningFailed(f"the key {str(public_key)!r} cannot be used to verify: it is not an elliptic key of P-256, P-384 or P-521")
+    if importlib.util.find_spec("model_signing") is None:
+        raise _not_installed()
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return TrustedKey(_PREFIX + hashlib.sha256(pem).hexdigest(), pem)
 
 
 def make_key_pair(private_key: Path, public_key: Path, *, password: str | None = None) -> None:
@@ -100,8 +192,40 @@ def sign_digests(digests: Mapping[str, str], private_key: Path, *, name: str = "
         return bundle.read_bytes()
 
 
+def check_digests(digests: Mapping[str, str], bundle: bytes, keys: Sequence[TrustedKey], *, name: str | None = None) -> SignatureCheck:
+    """Find out whether a trusted key has signed exactly these files.
+
+    Args:
+        digests: Path inside of the artifact to ``sha256:<hex>``. They have to be true: take them from where content is verified.
+        bundle: What `sign_digests` returned, or any tool of OpenSSF Model Signing.
+        keys: Whose signatures count.
+        name: What the model has to be called in the signature; not looked at by default.
+
+    Raises:
+        SigningFailed: If ``model-signing`` is not installed.
+    """
+    if len(bundle) > MOST_SIGNATURE_BYTES:
+        return SignatureCheck(SignatureVerdict.UNREADABLE, problem=f"the signature is larger than {MOST_SIGNATURE_BYTES:,} bytes")
+    try:
+        claimed = _claimed_key(bundle)
+    except (ValueError, RecursionError) as error:
+        return SignatureCheck(SignatureVerdict.UNREADABLE, problem=f"it is no signature: {error}")
+    # A signature that names its key holds for no other one.
+    for key in (one for one in keys if claimed in ("", one.fingerprint)):
+        signed = _signed_by(key, bundle)
+        if signed is not None:
+            return _compared(digests, name, key, claimed, signed)
+    if not keys:
+        problem = "no key is trusted, so nobody can say whose signature it is"
+    elif claimed in (key.fingerprint for key in keys):
+        problem = "it names a trusted key, which has not made it"
+    else:
+        problem = f"it is by {f'the key {claimed}' if claimed else 'a key'} that is not trusted"
+    return SignatureCheck(SignatureVerdict.UNTRUSTED, claimed_key_fingerprint=claimed, problem=problem)
+
+
 def verify_digests(digests: Mapping[str, str], bundle: bytes, public_key: Path, *, name: str | None = None) -> None:
-    """Check that a key has signed exactly these files.
+    """Check that a key has signed exactly these files; see `check_digests`.
 
     Args:
         digests: Path inside of the artifact to ``sha256:<hex>``. They have to be true: take them from where content is verified.
@@ -112,25 +236,12 @@ def verify_digests(digests: Mapping[str, str], bundle: bytes, public_key: Path, 
     Raises:
         SignatureInvalid: If not.
         SigningFailed: If the key cannot be used, or ``model-signing`` is not installed.
+        ValueError: If there are no files, or a path or digest is malformed.
     """
-    items = _items(digests)
-    _, verifying = _library()
-    try:
-        config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
-    except (OSError, ValueError, AttributeError) as error:
-        raise SigningFailed(f"the key {public_key.name!r} cannot be used to verify: {error}") from error
-    if len(bundle) > _MOST_BUNDLE_BYTES:
-        raise SignatureInvalid(f"the signature is larger than {_MOST_BUNDLE_BYTES:,} bytes")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "bundle.json"
-        path.write_bytes(bundle)
-        try:
-            config.set_hashing_config(_KnownDigests("model", items)).verify(Path("model"), path)
-        except Exception as error:
-            # The library raises ValueError, InvalidSignature, KeyError, and what its JSON models raise.
-            raise SignatureInvalid(f"the signature does not hold: {str(error) or type(error).__name__}") from error
-    if name is not None and (signed := _signed_name(bundle)) != name:
-        raise SignatureInvalid(f"the signature is for the model {signed!r}, not {name!r}")
+    _items(digests)
+    found = check_digests(digests, bundle, [trusted_key(public_key)], name=name)
+    if found.verdict is not SignatureVerdict.VALID:
+        raise SignatureInvalid(f"the signature does not hold: {found.problem}")
 
 
 def sign_folder(folder: Path, private_key: Path, *, name: str | None = None, password: str | None = None) -> bytes:
@@ -162,7 +273,7 @@ def digests_of_folder(folder: Path) -> dict[str, str]:
 
 
 class _KnownDigests:
-    """Stands where the library hashes a folder, and gives it the digests that are known already."""
+    """Stands where the library hashes a folder to sign, and gives it the digests that are known already."""
 
     def __init__(self, name: str, items: Mapping[str, bytes]) -> None:
         self._name = name
@@ -178,9 +289,94 @@ class _KnownDigests:
         items = [kind.new_item(path, manifest.hashing.Digest("sha256", digest)) for path, digest in self._items.items()]
         return manifest.Manifest(self._name, items, kind)
 
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What a key has signed.
+
+    Args:
+        name: Of the model.
+        digests: Of its files, ``<algorithm>:<hex>``.
+    """
+
+    name: str
+    digests: Mapping[str, str]
+
+
+class _Captured:
+    """Stands where the library hashes a folder to verify, and keeps what it is compared with: the statement whose signature holds.
+
+    The library would say no more than that something differs, and a second reading of the bundle could differ from its own.
+    """
+
+    signed: _Signed | None = None
+
+    def hash(self, model_path: Path, *, files_to_hash: object = None) -> _Captured:
+        """Return what takes part in the comparison; called only after the signature has been verified."""
+        del model_path, files_to_hash
+        return self
+
     def add_ignored_paths(self, *, model_path: Path, paths: object) -> None:
         """Ignore nothing: files that the signer left out are files that nobody signed."""
         del model_path, paths
+
+    def __eq__(self, other: object) -> bool:
+        manifest: Any = other
+        digests = {item.identifier: f"{item.digest.algorithm}:{item.digest.digest_hex}" for item in manifest.resource_descriptors()}
+        self.signed = _Signed(str(manifest.model_name), digests)
+        return True
+
+
+def _signed_by(key: TrustedKey, bundle: bytes) -> _Signed | None:
+    """Return what a key has signed; None where the signature is not by it."""
+    _, verifying = _library()
+    captured = _Captured()
+    with tempfile.TemporaryDirectory() as folder:
+        # The library reads files only.
+        bundle_file, key_file = Path(folder) / "bundle.json", Path(folder) / "public.pem"
+        bundle_file.write_bytes(bundle)
+        key_file.write_bytes(key.pem)
+        config = verifying.Config().use_elliptic_key_verifier(public_key=key_file)
+        try:
+            config.set_hashing_config(captured).verify(Path("model"), bundle_file)
+        except Exception:
+            # The library raises ValueError, InvalidSignature, KeyError, and what its JSON models raise.
+            return None
+    return captured.signed
+
+
+def _compared(digests: Mapping[str, str], name: str | None, key: TrustedKey, claimed: str, signed: _Signed) -> SignatureCheck:
+    changed = sorted(path for path in digests.keys() | signed.digests.keys() if digests.get(path) != signed.digests.get(path))
+    problems: list[str] = []
+    if changed:
+        shown = ", ".join(map(repr, changed[:_SHOWN_PATHS])) + (f" and {len(changed) - _SHOWN_PATHS} more" * (len(changed) > _SHOWN_PATHS))
+        problems.append(f"files were changed, added or removed since it was made: {shown}")
+    if name is not None and signed.name != name:
+        problems.append(f"it is for the model {signed.name!r}, not {name!r}")
+    return SignatureCheck(
+        SignatureVerdict.MISMATCHED if problems else SignatureVerdict.VALID,
+        key_fingerprint=key.fingerprint,
+        claimed_key_fingerprint=claimed,
+        signed_model=signed.name,
+        mismatched_paths=tuple(changed),
+        problem="; ".join(problems),
+    )
+
+
+def _claimed_key(bundle: bytes) -> str:
+    """Return which key a bundle says it is signed with; empty where it does not say.
+
+    Raises:
+        ValueError: If it is no Sigstore bundle around an in-toto statement.
+    """
+    parsed = json.loads(bundle)
+    try:
+        base64.b64decode(parsed["dsseEnvelope"]["payload"], validate=True)
+        material = parsed["verificationMaterial"]
+        hint = material.get("publicKey", {}).get("hint") or ""
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise ValueError("it is no Sigstore bundle with a statement and a key") from error
+    return _PREFIX + hint if isinstance(hint, str) and _HINT.fullmatch(hint) else ""
 
 
 def _items(digests: Mapping[str, str]) -> dict[str, bytes]:
@@ -195,16 +391,14 @@ def _items(digests: Mapping[str, str]) -> dict[str, bytes]:
     return {path: bytes.fromhex(digest.removeprefix(_PREFIX)) for path, digest in digests.items()}
 
 
-def _signed_name(bundle: bytes) -> str:
-    """Return the name in a bundle whose signature has been verified."""
-    statement = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
-    return str(statement["subject"][0]["name"])
-
-
 def _library() -> tuple[Any, Any]:
     try:
         # Takes a second, for whoever signs or verifies only.
         from model_signing import signing, verifying
     except ImportError as error:
-        raise SigningFailed("model-signing is not installed: pip install 'mlmesh[signing]'") from error
+        raise _not_installed() from error
     return signing, verifying
+
+
+def _not_installed() -> SigningFailed:
+    return SigningFailed("model-signing is not installed: pip install 'mlmesh[signing]'")

@@ -29,6 +29,7 @@ from model_management.errors import (
     VersionNotReady,
 )
 from model_management.model import NewVersion, VersionError
+from model_management.signing import SignatureVerdict, make_key_pair, trusted_key
 from tests.registry_racer import RegistrySpec, small_file
 
 
@@ -141,7 +142,7 @@ class CollectionBehaviour:
     def test_damage_is_found_by_verifying_and_by_loading(self, catalog, blobs, registry, tmp_path):
         version = registry.save_model(small_file(tmp_path / "s", "weights"), "m")
         assert catalog.verify_version(version).is_intact
-        assert not catalog.verify_version(version).is_signed
+        assert catalog.verify_version(version).signature.verdict is SignatureVerdict.UNSIGNED
         lost = next(entry for entry in version.files if entry.path.endswith("weights.txt"))
         blobs.delete(lost.digest)
         assert catalog.verify_version(version).damaged_paths == (lost.path,)
@@ -149,6 +150,18 @@ class CollectionBehaviour:
             registry.load_model("m")
         with pytest.raises(FileDamaged):
             catalog.open_file(version, lost.path)
+
+    def test_a_signature_holds_for_what_is_stored_and_not_for_what_should_be(self, registry, blobs, tmp_path):
+        make_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+        trusting = ModelCatalog(registry.metadata_backend.backend, blobs, trusted_keys=[trusted_key(tmp_path / "public.pem")])
+        version = registry.save_model(small_file(tmp_path / "s", "weights"), "m", signing_key=tmp_path / "private.pem")
+        assert trusting.verify_version(version).signature.verdict is SignatureVerdict.VALID
+        lost = next(entry for entry in version.files if entry.path.endswith("weights.txt"))
+        blobs.delete(lost.digest)
+        found = trusting.verify_version(version).signature
+        assert (found.verdict, found.mismatched_paths) == (SignatureVerdict.MISMATCHED, (lost.path,))
+        blobs.delete(next(entry for entry in version.files if entry.path == "model.sig").digest)
+        assert trusting.verify_version(version).signature.verdict is SignatureVerdict.UNREADABLE
 
     # Retention and garbage.
 

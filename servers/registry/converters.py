@@ -35,10 +35,12 @@ from model_management.model import (
 )
 from model_management.query import ListQuery
 from model_management.signature import Signature, TensorSpec
+from model_management.signing import SignatureCheck
 from servers.registry.transfers import UploadProgress
 from servers.runtime.errors import InvalidArgument
 
 _DATATYPE_PREFIX = "DATA_TYPE_"
+_VERDICT_PREFIX = "MODEL_SIGNATURE_VERDICT_"
 _STAGE_PREFIX = "MODEL_STAGE_"
 _STATE_PREFIX = "MODEL_VERSION_STATE_"
 
@@ -247,7 +249,22 @@ def upload_to_proto(upload: UploadProgress) -> registry_service_pb2.Upload:
 def verification_to_proto(verification: Verification) -> registry_service_pb2.VerifyModelVersionResponse:
     """Gives what a check of all files found as the contract has it."""
     return registry_service_pb2.VerifyModelVersionResponse(
-        intact=verification.is_intact, damaged_paths=verification.damaged_paths, signed=verification.is_signed
+        intact=verification.is_intact,
+        damaged_paths=verification.damaged_paths,
+        signed=verification.is_signed,
+        signature=signature_check_to_proto(verification.signature),
+    )
+
+
+def signature_check_to_proto(check: SignatureCheck) -> registry_service_pb2.ModelSignatureCheck:
+    """Gives whether and by whom a version is signed as the contract has it."""
+    return registry_service_pb2.ModelSignatureCheck(
+        verdict=registry_service_pb2.ModelSignatureVerdict.Value(_VERDICT_PREFIX + check.verdict.name),
+        key_fingerprint=check.key_fingerprint,
+        claimed_key_fingerprint=check.claimed_key_fingerprint,
+        signed_model=check.signed_model,
+        mismatched_paths=check.mismatched_paths,
+        problem=check.problem,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -24,3 +25,7 @@ class RegistrySettings(ServerSettings):
 
     upload_expiry_s: float = Field(default=86400, ge=60)
     """How long a broken-off upload can be resumed, and an unreferenced blob is kept by CollectGarbage, in seconds."""
+
+    trusted_keys: tuple[Path, ...] = ()
+    """PEM files of elliptic public keys (P-256, P-384 or P-521) whose signatures of versions VerifyModelVersion counts as valid, as a JSON
+    list: `["/etc/mlmesh/release.pem"]`. Read at the start. Empty = none is trusted."""

@@ -17,9 +17,18 @@ from mlmesh.errors import DataLoss, NotFound
 from mlmesh.files import describe
 from mlmesh.model_files import signature_message
 from mlmesh.registry_refusals import refusals_of_the_library
-from mlmesh.registry_values import files_message, lineage_graph_value, lineage_message, model_value, statistics_value, version_value
+from mlmesh.registry_values import (
+    files_message,
+    lineage_graph_value,
+    lineage_message,
+    model_value,
+    statistics_value,
+    verification_value,
+    version_value,
+)
 from mlmesh.sync.pages import Pager
 from mlmesh.sync.registry import RegistryClient
+from model_management.catalog import Verification
 from model_management.errors import InvalidValue, ModelNotFound, VersionNotFound
 from model_management.garbage import GarbageReport
 from model_management.metadata.backend import MetadataBackend
@@ -57,7 +66,8 @@ def open_registry_parts(url: str | None, token: str | None, project: str) -> Reg
     mesh = mlmesh.connect(url, api_key=token if is_key else None, token=None if is_key else token)
     backend = MeshBackend(mesh.registry, project, mesh.close)
     workspace = Path(tempfile.gettempdir()) / "mlmesh-artifacts"
-    return RegistryParts(backend, ArtifactStorage(MeshBlobs(mesh.registry, project), workspace), backend.collect_garbage, mesh.close)
+    storage = ArtifactStorage(MeshBlobs(mesh.registry, project), workspace)
+    return RegistryParts(backend, storage, backend.verify, backend.collect_garbage, mesh.close)
 
 
 class MeshBackend(MetadataBackend):
@@ -256,6 +266,11 @@ class MeshBackend(MetadataBackend):
         with refusals_of_the_library():
             pager = self._registry.list_models(filter=f"tags.{_quoted(key)} = {_quoted(value)}", project=project or self._project)
             return [model_value(message) for message in pager]
+
+    def verify(self, version: ModelVersion) -> Verification:
+        """Let the mesh read all files of a version, and check its signature against the keys that the registry server trusts."""
+        with refusals_of_the_library():
+            return verification_value(self._registry.verify_model_version(version.model, version.version, project=version.project))
 
     def collect_garbage(self, dry_run: bool) -> GarbageReport:
         """Purge what was deleted before the retention of the mesh, and remove blobs that nothing refers to."""

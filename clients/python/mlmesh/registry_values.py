@@ -9,6 +9,7 @@ from mlops.registry.v1 import model_pb2, registry_service_pb2
 
 from mlmesh.fields import enum_name
 from mlmesh.model_files import signature_value
+from model_management.catalog import Verification
 from model_management.model import (
     DatasetReference,
     FileEntry,
@@ -24,6 +25,7 @@ from model_management.model import (
     VersionReference,
     VersionState,
 )
+from model_management.signing import SignatureCheck, SignatureVerdict
 
 
 def model_value(message: model_pb2.Model) -> RegisteredModel:
@@ -120,6 +122,22 @@ def statistics_value(message: registry_service_pb2.ModelStatistics) -> Statistic
         versions_by_stage=dict(message.versions_by_stage),
         versions_by_format=dict(message.versions_by_format),
     )
+
+
+def verification_value(message: registry_service_pb2.VerifyModelVersionResponse) -> Verification:
+    """Reads what a check of all files found."""
+    check = message.signature
+    # A server of before or after this client may say less or more; what is not understood is not trusted.
+    unknown = SignatureVerdict.UNTRUSTED if message.signed else SignatureVerdict.UNSIGNED
+    signature = SignatureCheck(
+        verdict=SignatureVerdict.__members__.get(enum_name(registry_service_pb2.ModelSignatureVerdict, check.verdict).upper(), unknown),
+        key_fingerprint=check.key_fingerprint,
+        claimed_key_fingerprint=check.claimed_key_fingerprint,
+        signed_model=check.signed_model,
+        mismatched_paths=tuple(check.mismatched_paths),
+        problem=check.problem,
+    )
+    return Verification(tuple(message.damaged_paths), signature)
 
 
 def _reference_value(message: model_pb2.ModelVersionReference) -> VersionReference:

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from mlops.registry.v1 import model_pb2, registry_service_pb2_grpc
 from mlops.registry.v1 import registry_service_pb2 as pb
 
+from model_management.signing import make_key_pair
 from servers.registry.composition import build
 from servers.registry.settings import RegistrySettings
 from servers.runtime.peers import open_channel
@@ -26,11 +27,12 @@ def digest_of(content: bytes) -> str:
 
 @dataclass
 class ServedRegistry:
-    """A registry server on a Unix socket, with a users server beside it."""
+    """A registry server on a Unix socket, with a users server beside it. It trusts the public half of `release_key`."""
 
     address: str
     issuer: Issuer
     data_dir: Path
+    release_key: Path
     channels: list[grpc.Channel]
 
     def stub(self, grants: Mapping[str, Sequence[str]] = EVERYTHING) -> Any:
@@ -90,18 +92,21 @@ def served() -> Iterator[ServedRegistry]:
     folder = Path(tempfile.mkdtemp(prefix="mlm-"))  # short: sockets have a limit of 100 bytes
     issuer = Issuer()
     users, _, key_file = small_users(issuer, folder)
+    release_key, trusted = folder / "release.pem", folder / "release.pub"
+    make_key_pair(release_key, trusted)
     settings = RegistrySettings(
         data_dir=folder / "data",
         listen=f"unix:{folder}/registry.sock",
         users_address=f"unix:{folder}/users.sock",
         service_key_file=key_file,
         max_file_bytes=8_000_000,
+        trusted_keys=(trusted,),
         drain_s=0,
     )
     server = build(settings)
     users.start()
     server.start()
-    running = ServedRegistry(server.address, issuer, folder / "data", [])
+    running = ServedRegistry(server.address, issuer, folder / "data", release_key, [])
     yield running
     for channel in running.channels:
         channel.close()

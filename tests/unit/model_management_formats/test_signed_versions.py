@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from model_management import ModelRegistry, create_registry
-from model_management.errors import ModelNotFound
+from model_management import ModelRegistry, SignatureVerdict, create_registry
+from model_management.errors import InvalidValue, ModelNotFound
 from model_management.signed_versions import verify_version
 from model_management.signing import SignatureInvalid, SigningFailed, make_key_pair
 from tests.unit.model_management_formats.conftest import Data
@@ -70,6 +70,30 @@ def test_a_version_whose_files_were_exchanged_is_refused(registry: ModelRegistry
     for one in forged:
         with pytest.raises(SignatureInvalid):
             verify_version(one, keys[1], registry.storage)
+
+
+def test_a_registry_that_trusts_a_key_says_what_signatures_are_worth(
+    model: LinearRegression, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    make_key_pair(tmp_path / "other.pem", tmp_path / "other.pub")
+    with create_registry("local", path=tmp_path / "registry", trusted_keys=[keys[1]]) as registry:
+        registry.save_model(model, "m")
+        registry.save_model(model, "m", signing_key=keys[0], alias="signed")
+        registry.save_model(model, "m", signing_key=tmp_path / "other.pem", stage="staging")
+
+        assert registry.check_model("m", 1).signature.verdict is SignatureVerdict.UNSIGNED
+        assert registry.check_model("m", alias="signed").signature.verdict is SignatureVerdict.VALID
+        assert registry.check_model("m", stage="staging").signature.verdict is SignatureVerdict.UNTRUSTED
+    with create_registry("local", path=tmp_path / "registry") as registry:
+        checked = registry.check_model("m", 2)
+        assert (checked.is_intact, checked.is_signed, checked.signature.verdict) == (True, True, SignatureVerdict.UNTRUSTED)
+
+
+def test_a_key_that_cannot_be_trusted_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SigningFailed, match="missing"):
+        create_registry("local", path=tmp_path, trusted_keys=[tmp_path / "missing.pem"])
+    with pytest.raises(InvalidValue, match="trusted_keys"):
+        create_registry("grpc", url="http://127.0.0.1:1", token="t", trusted_keys=[tmp_path / "missing.pem"])
 
 
 def test_a_key_that_cannot_sign_saves_nothing(registry: ModelRegistry, model: LinearRegression, tmp_path: Path) -> None:

@@ -1,20 +1,28 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from model_management.signing import (
+    SignatureCheck,
     SignatureInvalid,
+    SignatureVerdict,
     SigningFailed,
+    check_digests,
     digests_of_folder,
     make_key_pair,
     sign_digests,
     sign_folder,
+    trusted_key,
     verify_digests,
     verify_folder,
 )
@@ -137,6 +145,105 @@ def test_a_private_key_is_secret_and_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "private.pem").stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileExistsError):
         make_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+
+
+def fingerprint_of(public_key: Path) -> str:
+    return f"sha256:{hashlib.sha256(public_key.read_bytes()).hexdigest()}"
+
+
+def test_a_check_names_the_trusted_key_that_signed(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    make_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+    trusted = [trusted_key(tmp_path / "public.pem"), trusted_key(keys[1])]
+
+    found = check_digests(DIGESTS, sign_digests(DIGESTS, keys[0], name="m"), trusted, name="m")
+
+    signer = fingerprint_of(keys[1])
+    assert found == SignatureCheck(SignatureVerdict.VALID, key_fingerprint=signer, claimed_key_fingerprint=signer, signed_model="m")
+
+
+def test_a_check_without_the_signers_key_names_the_key_only_as_a_claim(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    make_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+    bundle = sign_digests(DIGESTS, keys[0])
+
+    for trusted in ([], [trusted_key(tmp_path / "public.pem")]):
+        found = check_digests(DIGESTS, bundle, trusted)
+        assert (found.verdict, found.key_fingerprint, found.signed_model) == (SignatureVerdict.UNTRUSTED, "", "")
+        assert found.claimed_key_fingerprint == fingerprint_of(keys[1])
+
+
+def test_a_check_names_every_file_that_is_not_as_it_was_signed(keys: tuple[Path, Path]) -> None:
+    signed = dict.fromkeys(("same", "changed", "removed"), DIGESTS["model.onnx"])
+    bundle = sign_digests(signed, keys[0], name="m")
+    stored = {"same": signed["same"], "changed": "sha256:" + "00" * 32, "added": signed["same"]}
+
+    found = check_digests(stored, bundle, [trusted_key(keys[1])], name="m")
+
+    assert (found.verdict, found.mismatched_paths) == (SignatureVerdict.MISMATCHED, ("added", "changed", "removed"))
+    assert (found.key_fingerprint, found.signed_model) == (fingerprint_of(keys[1]), "m")
+    assert check_digests({}, bundle, [trusted_key(keys[1])]).mismatched_paths == ("changed", "removed", "same")
+
+
+def test_a_check_of_another_model_tells_which_one_was_signed(keys: tuple[Path, Path]) -> None:
+    found = check_digests(DIGESTS, sign_digests(DIGESTS, keys[0], name="harmless"), [trusted_key(keys[1])], name="payments")
+
+    assert (found.verdict, found.signed_model, found.mismatched_paths) == (SignatureVerdict.MISMATCHED, "harmless", ())
+
+
+@pytest.mark.parametrize("bundle", [b"", b"{}", b"not json", b"[]", b'{"dsseEnvelope": {}}', b"\xff\xfe", b"[" * 100_000])
+def test_a_check_of_what_is_no_signature_says_so_whoever_is_trusted(keys: tuple[Path, Path], bundle: bytes) -> None:
+    for trusted in ([], [trusted_key(keys[1])]):
+        assert check_digests(DIGESTS, bundle, trusted).verdict is SignatureVerdict.UNREADABLE
+
+
+def changed_claim(bundle: bytes, hint: Any) -> bytes:
+    parsed = json.loads(bundle)
+    parsed["verificationMaterial"]["publicKey"] = {"hint": hint} if hint is not None else {}
+    return json.dumps(parsed).encode()
+
+
+def test_who_claims_a_trusted_key_is_not_trusted_for_that(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    make_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+    forged = changed_claim(sign_digests(DIGESTS, tmp_path / "private.pem"), fingerprint_of(keys[1]).removeprefix("sha256:"))
+
+    found = check_digests(DIGESTS, forged, [trusted_key(keys[1])])
+
+    assert (found.verdict, found.key_fingerprint) == (SignatureVerdict.UNTRUSTED, "")
+    assert "names a trusted key, which has not made it" in found.problem
+
+
+@pytest.mark.parametrize("hint", [None, "", "x" * 5000, 7, ["a"]])
+def test_a_signature_that_does_not_name_its_key_is_nobodys_or_the_trusted_ones(keys: tuple[Path, Path], hint: Any) -> None:
+    bundle = changed_claim(sign_digests(DIGESTS, keys[0]), hint)
+
+    found = check_digests(DIGESTS, bundle, [trusted_key(keys[1])])
+
+    assert found.claimed_key_fingerprint == ""
+    assert found.verdict is (SignatureVerdict.UNTRUSTED if hint else SignatureVerdict.VALID)
+
+
+@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()])
+def test_longer_elliptic_keys_are_trusted_too(tmp_path: Path, curve: ec.EllipticCurve) -> None:
+    key = ec.generate_private_key(curve)
+    plain = serialization.NoEncryption()
+    (tmp_path / "private.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    (tmp_path / "public.pem").write_bytes(pem_of(key.public_key()))
+    bundle = sign_digests(DIGESTS, tmp_path / "private.pem")
+
+    assert check_digests(DIGESTS, bundle, [trusted_key(tmp_path / "public.pem")]).verdict is SignatureVerdict.VALID
+
+
+def test_keys_of_other_kinds_cannot_be_trusted(tmp_path: Path) -> None:
+    (tmp_path / "rsa.pem").write_bytes(pem_of(rsa.generate_private_key(65537, 2048).public_key()))
+    (tmp_path / "k1.pem").write_bytes(pem_of(ec.generate_private_key(ec.SECP256K1()).public_key()))
+    make_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+    for name in ("rsa.pem", "k1.pem", "private.pem", "missing.pem"):
+        with pytest.raises(SigningFailed, match=rf"{name}.* cannot be used to verify"):
+            trusted_key(tmp_path / name)
+
+
+def pem_of(key: Any) -> bytes:
+    made: bytes = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return made
 
 
 def test_a_key_with_a_password_signs_with_it_only(tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from mlmesh.registry_values import verification_value
 from mlops.registry.v1 import model_pb2
+from mlops.registry.v1 import registry_service_pb2 as pb
 
 from model_management import DatasetReference, FileEntry, Lineage, Signature, Stage, TensorSpec, VersionReference, VersionState
+from model_management.catalog import Verification
+from model_management.signing import SignatureCheck, SignatureVerdict
 from servers.registry import converters
 
 # What no database can store is refused before it gets here.
@@ -52,6 +56,27 @@ def test_a_file_comes_back(file):
 @given(st.sampled_from(list(Stage)))
 def test_a_stage_comes_back(stage):
     assert converters.stage_from_proto(converters.stage_to_proto(stage)) is stage
+
+
+paths = st.lists(texts, max_size=3).map(tuple)
+checks = st.builds(SignatureCheck, st.sampled_from(SignatureVerdict), texts, texts, texts, paths, texts)
+
+
+@given(st.builds(Verification, paths, checks))
+def test_what_a_check_found_reaches_the_client(verification):
+    assert verification_value(converters.verification_to_proto(verification)) == verification
+
+
+def test_a_server_that_does_not_know_what_a_signature_is_worth_makes_it_no_trusted_one():
+    older = pb.VerifyModelVersionResponse(intact=True, signed=True)
+    newer = pb.VerifyModelVersionResponse(intact=True, signed=True, signature=pb.ModelSignatureCheck(verdict=99))
+    assert {verification_value(answer).signature.verdict for answer in (older, newer)} == {SignatureVerdict.UNTRUSTED}
+    assert verification_value(pb.VerifyModelVersionResponse(intact=True)).signature.verdict is SignatureVerdict.UNSIGNED
+
+
+def test_every_verdict_on_a_signature_has_a_number_of_its_own():
+    numbers = {converters.signature_check_to_proto(SignatureCheck(verdict)).verdict for verdict in SignatureVerdict}
+    assert numbers == set(pb.ModelSignatureVerdict.values()) - {0}
 
 
 def test_every_stage_and_state_has_a_number_of_its_own_and_unspecified_is_none():

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mlops.common.v1 import stream_pb2 as _stream_pb2
 from mlops.registry.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
@@ -21,6 +22,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ModelSignatureVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelSignatureVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelSignatureVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_SIGNATURE_VERDICT_UNSPECIFIED: _ModelSignatureVerdict.ValueType  # 0
+    """Never valid."""
+    MODEL_SIGNATURE_VERDICT_UNSIGNED: _ModelSignatureVerdict.ValueType  # 1
+    """The version has no file `model.sig`."""
+    MODEL_SIGNATURE_VERDICT_VALID: _ModelSignatureVerdict.ValueType  # 2
+    """A key that the server trusts has signed exactly the files that are stored, for this model."""
+    MODEL_SIGNATURE_VERDICT_UNTRUSTED: _ModelSignatureVerdict.ValueType  # 3
+    """There is a signature, and no key that the server trusts has made it; also where the server trusts none."""
+    MODEL_SIGNATURE_VERDICT_MISMATCHED: _ModelSignatureVerdict.ValueType  # 4
+    """A key that the server trusts has signed other files than those that are stored, or another model."""
+    MODEL_SIGNATURE_VERDICT_UNREADABLE: _ModelSignatureVerdict.ValueType  # 5
+    """`model.sig` is missing or damaged, or is no signature."""
+
+class ModelSignatureVerdict(_ModelSignatureVerdict, metaclass=_ModelSignatureVerdictEnumTypeWrapper):
+    """What the OpenSSF signature of a version is worth."""
+
+MODEL_SIGNATURE_VERDICT_UNSPECIFIED: ModelSignatureVerdict.ValueType  # 0
+"""Never valid."""
+MODEL_SIGNATURE_VERDICT_UNSIGNED: ModelSignatureVerdict.ValueType  # 1
+"""The version has no file `model.sig`."""
+MODEL_SIGNATURE_VERDICT_VALID: ModelSignatureVerdict.ValueType  # 2
+"""A key that the server trusts has signed exactly the files that are stored, for this model."""
+MODEL_SIGNATURE_VERDICT_UNTRUSTED: ModelSignatureVerdict.ValueType  # 3
+"""There is a signature, and no key that the server trusts has made it; also where the server trusts none."""
+MODEL_SIGNATURE_VERDICT_MISMATCHED: ModelSignatureVerdict.ValueType  # 4
+"""A key that the server trusts has signed other files than those that are stored, or another model."""
+MODEL_SIGNATURE_VERDICT_UNREADABLE: ModelSignatureVerdict.ValueType  # 5
+"""`model.sig` is missing or damaged, or is no signature."""
+Global___ModelSignatureVerdict: _TypeAlias = ModelSignatureVerdict  # noqa: Y015
 
 @_typing.final
 class CreateModelRequest(_message.Message):
@@ -1075,13 +1112,18 @@ class VerifyModelVersionResponse(_message.Message):
     INTACT_FIELD_NUMBER: _builtins.int
     DAMAGED_PATHS_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     intact: _builtins.bool
     """Output only. Whether every file is as it was saved."""
     signed: _builtins.bool
-    """Output only. Whether the version carries an OpenSSF signature file, `model.sig`. Clients verify it against the key they trust."""
+    """Output only. Whether the version carries an OpenSSF signature file, `model.sig`, of whatever worth: `signature` says more."""
     @_builtins.property
     def damaged_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Files that are missing or changed."""
+
+    @_builtins.property
+    def signature(self) -> Global___ModelSignatureCheck:
+        """Output only. What the signature is worth. Servers before this field left it unset."""
 
     def __init__(
         self,
@@ -1089,14 +1131,59 @@ class VerifyModelVersionResponse(_message.Message):
         intact: _builtins.bool = ...,
         damaged_paths: _abc.Iterable[_builtins.str] | None = ...,
         signed: _builtins.bool = ...,
+        signature: Global___ModelSignatureCheck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_paths", b"damaged_paths", "intact", b"intact", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_paths", b"damaged_paths", "intact", b"intact", "signature", b"signature", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyModelVersionResponse: _TypeAlias = VerifyModelVersionResponse  # noqa: Y015
+
+@_typing.final
+class ModelSignatureCheck(_message.Message):
+    """Whether and by whom the files of a version are signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    KEY_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    CLAIMED_KEY_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SIGNED_MODEL_FIELD_NUMBER: _builtins.int
+    MISMATCHED_PATHS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    verdict: Global___ModelSignatureVerdict.ValueType
+    """Output only. What the signature is worth."""
+    key_fingerprint: _builtins.str
+    """Output only. The trusted key that made the signature: SHA-256 of its PEM, `sha256:` and 64 hexadecimal digits, as `sha256sum public.pem` prints it. Empty unless the verdict is VALID or MISMATCHED."""
+    claimed_key_fingerprint: _builtins.str
+    """Output only. The key that the signature says has made it, written like `key_fingerprint`; empty where it names none. A claim that anybody can make: to find out which key is not trusted, never to trust it."""
+    signed_model: _builtins.str
+    """Output only. Name of the model that was signed. Empty unless the verdict is VALID or MISMATCHED."""
+    problem: _builtins.str
+    """Output only. What is wrong, for people; empty where nothing is."""
+    @_builtins.property
+    def mismatched_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Files that are not as they were signed: changed, added, or missing. Empty unless the verdict is MISMATCHED, and where only `signed_model` differs."""
+
+    def __init__(
+        self,
+        *,
+        verdict: Global___ModelSignatureVerdict.ValueType = ...,
+        key_fingerprint: _builtins.str = ...,
+        claimed_key_fingerprint: _builtins.str = ...,
+        signed_model: _builtins.str = ...,
+        mismatched_paths: _abc.Iterable[_builtins.str] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed_key_fingerprint", b"claimed_key_fingerprint", "key_fingerprint", b"key_fingerprint", "mismatched_paths", b"mismatched_paths", "problem", b"problem", "signed_model", b"signed_model", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelSignatureCheck: _TypeAlias = ModelSignatureCheck  # noqa: Y015
 
 @_typing.final
 class SearchModelVersionsRequest(_message.Message):

@@ -362,7 +362,8 @@ class ModelRegistryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def VerifyModelVersion(self, request, context):
-        """Reads every file of a version and compares digests, and checks its signature where it has one.
+        """Reads every file of a version and compares digests, and verifies its OpenSSF signature against what was read and the public keys
+        that the server trusts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -93,7 +93,9 @@ class ModelRegistryServiceStub:
     GetModelVersionLineage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelVersionLineageRequest, _registry_service_pb2.ModelVersionLineage]
     """Gets what a version was made from, through all generations, and what was made from it."""
     VerifyModelVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.VerifyModelVersionRequest, _registry_service_pb2.VerifyModelVersionResponse]
-    """Reads every file of a version and compares digests, and checks its signature where it has one."""
+    """Reads every file of a version and compares digests, and verifies its OpenSSF signature against what was read and the public keys
+    that the server trusts.
+    """
     SearchModelVersions: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.SearchModelVersionsRequest, _registry_service_pb2.SearchModelVersionsResponse]
     """Searches versions over all models of a project."""
     CompareModelVersions: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.CompareModelVersionsRequest, _registry_service_pb2.CompareModelVersionsResponse]
@@ -165,7 +167,9 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     GetModelVersionLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelVersionLineageRequest, _registry_service_pb2.ModelVersionLineage]  # type: ignore[assignment]
     """Gets what a version was made from, through all generations, and what was made from it."""
     VerifyModelVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.VerifyModelVersionRequest, _registry_service_pb2.VerifyModelVersionResponse]  # type: ignore[assignment]
-    """Reads every file of a version and compares digests, and checks its signature where it has one."""
+    """Reads every file of a version and compares digests, and verifies its OpenSSF signature against what was read and the public keys
+    that the server trusts.
+    """
     SearchModelVersions: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.SearchModelVersionsRequest, _registry_service_pb2.SearchModelVersionsResponse]  # type: ignore[assignment]
     """Searches versions over all models of a project."""
     CompareModelVersions: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CompareModelVersionsRequest, _registry_service_pb2.CompareModelVersionsResponse]  # type: ignore[assignment]
@@ -384,7 +388,9 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.VerifyModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.VerifyModelVersionResponse, _abc.Awaitable[_registry_service_pb2.VerifyModelVersionResponse]]:
-        """Reads every file of a version and compares digests, and checks its signature where it has one."""
+        """Reads every file of a version and compares digests, and verifies its OpenSSF signature against what was read and the public keys
+        that the server trusts.
+        """
 
     @_abc_1.abstractmethod
     def SearchModelVersions(
