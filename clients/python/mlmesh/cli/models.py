@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from mlops.common.v1 import tensor_pb2
-from mlops.registry.v1 import model_pb2
+from mlops.registry.v1 import model_pb2, registry_service_pb2
 from rich.text import Text
 
 from mlmesh.cli.connection import Alias, AsJson, DataDir, Project, Stage, Url, Version, as_dict, connected, when
@@ -236,14 +236,34 @@ def compare(
 
 
 @app.command()
-def verify(name: Name, version: Number, project: Project = "", url: Url = None, data_dir: DataDir = None) -> None:
-    """Let the registry read every file of a version and compare digests. Exits with 1 where one is damaged."""
+def verify(
+    name: Name,
+    version: Number,
+    signed: Annotated[bool, typer.Option("--signed", help="Fail unless a key that the registry trusts has signed the files.")] = False,
+    project: Project = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the registry read every file of a version, compare digests, and verify its signature.
+
+    Exits with 1 where a file is damaged, or the signature is unreadable or not over these files.
+    """
     with connected(url, data_dir) as mesh:
         answer = mesh.registry.verify_model_version(name, version, project=project)
-    if not answer.intact:
-        print_error(f"damaged: {', '.join(answer.damaged_paths)}")
+    verdict = enum_name(registry_service_pb2.ModelSignatureVerdict, answer.signature.verdict)
+    is_well = answer.intact and (verdict == "valid" if signed else verdict not in {"mismatched", "unreadable"})
+    if as_json:
+        print_json(as_dict(answer))
+    else:
+        files = "intact" if answer.intact else f"damaged: {', '.join(answer.damaged_paths)}"
+        found = f"{files}; {_signature(answer, verdict)}"
+        if is_well:
+            console().print(found, markup=False, soft_wrap=True)
+        else:
+            print_error(found)
+    if not is_well:
         raise typer.Exit(1)
-    console().print("intact, signed" if answer.signed else "intact, not signed")
 
 
 def _show(version: model_pb2.ModelVersion, as_json: bool) -> None:
@@ -269,6 +289,14 @@ def _show(version: model_pb2.ModelVersion, as_json: bool) -> None:
             ("created", f"{when(version.create_time)} by {version.creator or '-'}"),
         ),
     )
+
+
+def _signature(answer: registry_service_pb2.VerifyModelVersionResponse, verdict: str) -> str:
+    if not answer.signed:
+        return "not signed"
+    if verdict == "valid":
+        return f"signed by the trusted key {answer.signature.key_fingerprint}"
+    return f"signature {verdict}: {answer.signature.problem}"
 
 
 def _specs(specs: Iterable[tensor_pb2.TensorSpec]) -> str:
