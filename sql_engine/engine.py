@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from sql_engine.companions import companions_of
 from sql_engine.errors import DatabaseUrlError
 from sql_engine.urls import engine_url
 
@@ -21,6 +23,7 @@ _Result = TypeVar("_Result")
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer of SQLite waits for the one before it, in milliseconds."""
 _ATTEMPTS = 8
+_TURN = "sql_engine_turn"
 _SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 # PostgreSQL: serialization_failure, deadlock_detected. MySQL: deadlock found, and on MariaDB "record has changed since last read".
 _POSTGRESQL_CONFLICTS = frozenset({"40001", "40P01"})
@@ -58,12 +61,17 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
     """Run a block in a transaction that may write, committed at its end.
 
     On SQLite it takes the write lock at once: a transaction that begins by reading would fail with "database is locked" when another
-    one writes before it does.
+    one writes before it does. Companions (see `accompanied`) that wait for a transaction join this one.
     """
-    with engine.connect() as connection:
+    companions = companions_of(engine)
+    with _turn(engine), engine.connect() as connection:
         connection.execution_options(sqlite_begin="IMMEDIATE")
         with connection.begin():
+            for companion in companions:
+                companion.write(connection)
             yield connection
+    for companion in companions:
+        companion.is_written = True
 
 
 def write(engine: Engine, work: Callable[[Connection], _Result], *, attempts: int = _ATTEMPTS) -> _Result:
@@ -98,10 +106,29 @@ def is_conflict(error: DBAPIError) -> bool:
     return type(error.orig).__module__.startswith("pymysql") and bool(arguments) and arguments[0] in _MYSQL_CONFLICTS
 
 
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """Wait for the other writers of this process: they wake each other at once, where SQLite would sleep and look again."""
+    lock: threading.Lock | None = engine.get_execution_options().get(_TURN)
+    # Whoever waits longer goes on without a turn, and hears from SQLite that the database is locked.
+    is_taken = lock is not None and lock.acquire(timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
+        yield
+    finally:
+        if lock is not None and is_taken:
+            lock.release()
+
+
 def _sqlite(url: URL, pool_size: int) -> Engine:
     folder = Path(str(url.database)).parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = create_engine(url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        execution_options={_TURN: threading.Lock()},
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Engine, Row, Select, Table, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, Row, Select, Table, bindparam, delete, insert, select, text, update
 
 from model_management.metadata import sql_questions
 from model_management.metadata.backend import Purged
@@ -29,7 +28,7 @@ from model_management.metadata.rows import (
 from model_management.metadata.tables import ATTRIBUTES, FILES, MODEL_TAGS, MODELS, PARENTS, RETIRED, VERSIONS
 from model_management.model import LineageEdge, ModelVersion, Page, RegisteredModel, Stage, Statistics, VersionReference, VersionState
 from model_management.query import ListQuery
-from sql_engine import migrate, write
+from sql_engine import Insertion, migrate, write
 
 __all__ = ["SqlStore"]
 
@@ -79,8 +78,7 @@ class SqlStore:
 
     def write(self, work: Callable[[Transaction], _Result]) -> _Result:
         """Run a function in a transaction, and again where it lost; see `RecordStore.write`."""
-        runs = count()
-        return self._write(lambda connection: work(self._transaction(connection, locks=True, is_first_run=next(runs) == 0)))
+        return self._write(lambda connection: work(self._transaction(connection, locks=True)))
 
     def list_models(self, query: ListQuery) -> Page[RegisteredModel]:
         """Return a page of models; see `RecordStore.list_models`."""
@@ -140,8 +138,8 @@ class SqlStore:
         """Give back the connections."""
         self._engine.dispose()
 
-    def _transaction(self, connection: Connection, *, locks: bool, is_first_run: bool = False) -> SqlTransaction:
-        return SqlTransaction(connection, self._insertions, locks=locks, is_first_run=is_first_run)
+    def _transaction(self, connection: Connection, *, locks: bool) -> SqlTransaction:
+        return SqlTransaction(connection, self._insertions, locks=locks)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -153,26 +151,6 @@ class SqlStore:
             return write(self._engine, work)
 
 
-class Insertion:
-    """Adds rows to a table of plain numbers and texts, compiled once: half the work of a statement that SQLAlchemy looks up each time.
-
-    Args:
-        table: The table. Its types need no conversion.
-        dialect: The database's.
-    """
-
-    def __init__(self, table: Table, dialect: Dialect) -> None:
-        compiled = insert(table).compile(dialect=dialect)
-        self._sql = compiled.string
-        self._order = list(compiled.positiontup or ()) if compiled.positional else None
-
-    def run(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Add rows, each with all columns of the table."""
-        order = self._order
-        parameters: Any = rows if order is None else [tuple(row[name] for name in order) for row in rows]
-        connection.exec_driver_sql(self._sql, parameters)
-
-
 class SqlTransaction:
     """A `Transaction` on a connection.
 
@@ -180,13 +158,11 @@ class SqlTransaction:
         connection: Within the transaction of the database.
         insertions: How to add rows to the side tables.
         locks: Whether `model` locks its row, as it has to where something is written.
-        is_first_run: Whether the work runs again where a unique key is taken.
     """
 
-    def __init__(self, connection: Connection, insertions: Mapping[Table, Insertion], *, locks: bool, is_first_run: bool = False) -> None:
+    def __init__(self, connection: Connection, insertions: Mapping[Table, Insertion], *, locks: bool) -> None:
         self._connection = connection
         self._insertions = insertions
-        self._is_first_run = is_first_run
         self._model_query = _MODEL_LOCKED if locks else _MODEL
         self._models: dict[tuple[str, str], Row[Any]] = {}
         self._model_ids: dict[tuple[str, str], int] = {}
@@ -241,9 +217,7 @@ class SqlTransaction:
         return self._one(_VERSION, {"project": project, "name": model, "number": number})
 
     def version_of_request(self, project: str, request_id: str) -> ModelVersion | None:
-        """Return the version that a request id made; in a first run None, since the unique key finds a repetition without being asked."""
-        if self._is_first_run:
-            return None
+        """Return the version that a request id made."""
         return self._one(_VERSION_OF_REQUEST, {"project": project, "request_id": request_id})
 
     def newest_ready(self, project: str, model: str, stage: Stage | None = None) -> ModelVersion | None:

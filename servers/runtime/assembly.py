@@ -19,8 +19,10 @@ from servers.runtime.tokens import TokenVerifier
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from servers.runtime.outcomes import OutcomeWriter
+
 _LOGGER = logging.getLogger(__name__)
-_SHIP_INTERVAL_S = 2.0
+_SHIP_INTERVAL_S = 1.0
 _PURGE_INTERVAL_S = 600.0
 
 
@@ -63,34 +65,55 @@ def remote_verifier(settings: ServerSettings, life: Life) -> TokenVerifier:
     return TokenVerifier(keys, settings.issuer, settings.audience, keys, leeway_s=settings.token_leeway_s)
 
 
-def replaying(database: Engine | None, life: Life) -> list[Interceptor]:
-    """The interceptor that answers repeated requests; none for a server without a database."""
+@dataclass(frozen=True)
+class Records:
+    """What a server keeps of the calls that change something.
+
+    Args:
+        sink: Takes audit events.
+        interceptors: What answers repeated requests.
+    """
+
+    sink: AuditSink
+    interceptors: list[Interceptor]
+
+
+def records(settings: ServerSettings, database: Engine | None, life: Life, audit: AuditSink | None) -> Records:
+    """Audit events and kept answers in the component's database; without one the log takes the events, and nothing is answered twice.
+
+    Args:
+        settings: The server's settings.
+        database: The component's database.
+        life: What starts and ends with the server.
+        audit: Takes the events instead.
+    """
     if database is None:
-        return []
+        return Records(audit or LogAuditSink(), [])
     from servers.runtime.interceptors.idempotency import IdempotencyInterceptor
+    from servers.runtime.outcomes import OutcomeWriter
     from servers.runtime.replays import RENEW_INTERVAL_S, ReplayStore
 
-    store = ReplayStore(database, owner=str(uuid.uuid4()))
+    outcomes = OutcomeWriter(database)
+    life.starters.append(outcomes.start)
+    life.closers.append(outcomes.close)
+    store = ReplayStore(database, str(uuid.uuid4()), outcomes)
     life.add(Repeated("replay-leases", store.renew, RENEW_INTERVAL_S))
     life.add(Repeated("replay-purge", store.purge, _PURGE_INTERVAL_S))
-    return [IdempotencyInterceptor(store)]
+    return Records(audit or _outbox(settings, database, outcomes, life), [IdempotencyInterceptor(store)])
 
 
-def outbox(settings: ServerSettings, database: Engine | None, life: Life) -> AuditSink:
-    """Where audit events go: an outbox in the database that is shipped to the users server; the log where there is no database."""
-    if database is None:
-        return LogAuditSink()
+def _outbox(settings: ServerSettings, database: Engine, outcomes: OutcomeWriter, life: Life) -> AuditSink:
     from servers.runtime.audit import AuditShipper, OutboxAuditSink
 
+    sink = OutboxAuditSink(database, outcomes)
     if not settings.users_address or settings.service_key_file is None:
         _LOGGER.warning("audit events stay in the component's database: users_address or service_key_file is not set")
-        return OutboxAuditSink(database)
+        return sink
     from servers.runtime.service_identity import ServiceCredentials
     from servers.runtime.users_client import AuditClient
 
     identity = ServiceCredentials.from_settings(settings)
     client = AuditClient(settings, identity)
-    shipping = Repeated("audit-shipper", AuditShipper(database, client.append).ship, _SHIP_INTERVAL_S)
     life.closers += [identity.close, client.close]
-    life.add(shipping)
-    return OutboxAuditSink(database, on_finished=shipping.wake)
+    life.add(Repeated("audit-shipper", AuditShipper(database, client.append).ship, _SHIP_INTERVAL_S))
+    return sink

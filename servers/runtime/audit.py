@@ -1,22 +1,24 @@
 """Audit events on their way: kept in the component's database until the users server has them.
 
-An event is written before the work and finished after it, so that a crash in between leaves a trace too.
+An event is written before the work or in the transaction that does it, and finished after it: a crash in between leaves a trace too.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, delete, insert, or_, select, update
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, bindparam, delete, or_, select, update
 
 from servers.runtime.audit_events import AuditEvent, AuditSink
-from sql_engine import ExactString, UtcDateTime, begin_write
+from servers.runtime.outcomes import OutcomeWriter, Rows
+from sql_engine import Companion, ExactString, Insertion, UtcDateTime, accompanied, begin_write
 
-__all__ = ["AuditEvent", "AuditShipper", "AuditSink", "OutboxAuditSink"]
+__all__ = ["AuditEvent", "AuditOutbox", "AuditShipper", "AuditSink", "OutboxAuditSink"]
 
 _LOGGER = logging.getLogger(__name__)
 _UNFINISHED_AFTER = timedelta(minutes=15)
@@ -39,37 +41,62 @@ events = Table(
     Column("trace_id", ExactString(32)),
 )
 
+_COMPLETE = (
+    update(events)
+    .where(events.c.event_id == bindparam("id_begun"))
+    .values({name: bindparam(name) for name in ("project", "resource", "status_code", "reason")})
+)
 
-class OutboxAuditSink:
-    """Keeps events in the component's database until they are shipped.
+
+class AuditOutbox:
+    """Events in the component's database, from where a shipper takes them.
 
     Args:
         engine: The database.
-        on_finished: Told that there is something to ship.
     """
 
-    def __init__(self, engine: Engine, on_finished: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._on_finished = on_finished
+        self._insertion = Insertion(events, engine.dialect)
 
     def begin(self, event: AuditEvent) -> None:
-        """Writes the event."""
+        """Writes the event of a call that begins."""
         with begin_write(self._engine) as connection:
-            connection.execute(insert(events).values(**_row(event)))
+            self._add(connection, event)
 
-    def finish(self, event: AuditEvent) -> None:
-        """Completes the event. A failure is logged: the call has had its effect, and the event of its beginning is there."""
+    def begin_with_effect(self, event: AuditEvent) -> AbstractContextManager[Companion]:
+        """Writes the event in the first transaction of the block."""
+        return accompanied(self._engine, lambda connection: self._add(connection, event))
+
+    def _add(self, connection: Connection, event: AuditEvent) -> None:
+        self._insertion.run(connection, [_row(event)])
+
+
+class OutboxAuditSink(AuditOutbox):
+    """Keeps events until they are shipped.
+
+    Args:
+        engine: The component's database.
+        outcomes: Writes how calls ended.
+    """
+
+    def __init__(self, engine: Engine, outcomes: OutcomeWriter) -> None:
+        super().__init__(engine)
+        self._outcomes = outcomes
+
+    def finish(self, event: AuditEvent, *, is_begun: bool) -> None:
+        """Completes the event. A failure is logged: the call has had its effect, and where it changed anything its beginning is there."""
+        if is_begun:
+            self._outcomes.add(_complete, {"id_begun": event.event_id, **_row(event)})
+            return
         try:
-            with begin_write(self._engine) as connection:
-                self._finish(connection, event)
+            self.begin(event)
         except Exception:
             _LOGGER.exception("the outcome of audit event %s is not recorded", event.event_id)
-        self._on_finished()
 
-    def _finish(self, connection: Connection, event: AuditEvent) -> None:
-        changed = connection.execute(update(events).where(events.c.event_id == event.event_id).values(**_row(event)))
-        if changed.rowcount == 0:
-            connection.execute(insert(events).values(**_row(event)))
+
+def _complete(connection: Connection, rows: Rows) -> None:
+    connection.execute(_COMPLETE, list(rows))
 
 
 class AuditShipper:

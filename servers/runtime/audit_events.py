@@ -6,6 +6,7 @@ It names the caller, the method and the resource; what was sent is never in it.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Protocol
@@ -42,14 +43,39 @@ class AuditEvent:
     trace_id: str = ""
 
 
+class Beginning(Protocol):
+    """The note that a call begins."""
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it is kept for good."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    is_written: bool
+
+
+WRITTEN: Beginning = _Known(is_written=True)
+UNWRITTEN: Beginning = _Known(is_written=False)
+
+
 class AuditSink(Protocol):
     """Takes audit events."""
 
     def begin(self, event: AuditEvent) -> None:
         """Takes note that a call begins. Where it raises, the call does not run: nothing happens unaudited."""
 
-    def finish(self, event: AuditEvent) -> None:
-        """Takes note of how a call ended; also of one that never began because it was denied."""
+    def begin_with_effect(self, event: AuditEvent) -> AbstractContextManager[Beginning]:
+        """Takes note that a call begins, in the first transaction that the block writes: a change and the note of it come together."""
+
+    def finish(self, event: AuditEvent, *, is_begun: bool) -> None:
+        """Takes note of how a call ended; also of one that never began because it was denied.
+
+        Args:
+            event: The event, with its outcome.
+            is_begun: Whether its beginning is kept for good, so that its end may follow a moment later.
+        """
 
 
 class LogAuditSink:
@@ -58,6 +84,10 @@ class LogAuditSink:
     def begin(self, event: AuditEvent) -> None:
         """The end of a call tells everything."""
 
-    def finish(self, event: AuditEvent) -> None:
+    def begin_with_effect(self, event: AuditEvent) -> AbstractContextManager[Beginning]:  # noqa: ARG002
+        """The end of a call tells everything."""
+        return nullcontext(UNWRITTEN)
+
+    def finish(self, event: AuditEvent, *, is_begun: bool) -> None:  # noqa: ARG002
         """Logs the event."""
         _LOGGER.info("audit", extra={"facts": {**asdict(event), "event_time": event.event_time.isoformat()}})

@@ -48,7 +48,7 @@ class Method:
 class Call:
     """Everything the interceptors learn about one RPC, from its first to its last message."""
 
-    __slots__ = ("context", "metadata", "method", "principal", "project", "request_id", "resource", "status", "stopping")
+    __slots__ = ("context", "is_repeat", "metadata", "method", "principal", "project", "request_id", "resource", "status", "stopping")
 
     def __init__(self, method: Method, context: grpc.ServicerContext, stopping: threading.Event) -> None:
         self.method = method
@@ -59,6 +59,7 @@ class Call:
         self.principal: Principal = ANONYMOUS
         self.project = DEFAULT_PROJECT
         self.resource = ""
+        self.is_repeat = False
         self.status: status_pb2.Status | None = None
 
 

@@ -1,20 +1,39 @@
 """Answers kept for 24 hours, so that a repeated request gets the first answer instead of a second effect.
 
-A row is claimed before the work and completed after it. The claim is a lease that its owner renews while it works: after a crash the next
+A claim is committed in the transaction that has the request's effect, and the answer a moment later (ADR 38). So a claim without an answer
+says that the effect is there: a repeat waits for the answer. The claim is a lease that its owner renews until then: after a crash the next
 repeat takes over once the lease has run out.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
+from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, LargeBinary, MetaData, Table, and_, delete, insert, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    select,
+    tuple_,
+    update,
+)
 
-from sql_engine import ExactString, UtcDateTime, begin_write, write
+from servers.runtime.outcomes import OutcomeWriter, Rows
+from sql_engine import Companion, ExactString, Insertion, UtcDateTime, accompanied, begin_write, write
 
 _KEPT = timedelta(hours=24)
 _LEASE = timedelta(seconds=15)
@@ -36,6 +55,17 @@ replays = Table(
     Column("response", LargeBinary),
 )
 
+_COMPLETE = (
+    update(replays)
+    .where(
+        replays.c.subject == bindparam("of_subject"),
+        replays.c.method == bindparam("of_method"),
+        replays.c.request_id == bindparam("of_request_id"),
+        replays.c.owner == bindparam("of_owner"),
+    )
+    .values(response=bindparam("response"))
+)
+
 
 @dataclass(frozen=True)
 class ReplayKey:
@@ -52,13 +82,13 @@ class ReplayKey:
     request_id: str
 
 
-class ClaimState(Enum):
-    """What a claim found."""
+class ReplayState(Enum):
+    """What is known of a request."""
 
-    CLAIMED = auto()
-    """Nobody has done it: do it, then complete or abandon."""
+    FREE = auto()
+    """Nobody has done it, or whoever did has died since: do it."""
     RUNNING = auto()
-    """Somebody is doing it."""
+    """Its effect is there; its answer is about to be."""
     DONE = auto()
     """It has been done; the answer is at hand."""
     OTHER_REQUEST = auto()
@@ -66,16 +96,20 @@ class ClaimState(Enum):
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The outcome of a claim.
+class Replay:
+    """What was found.
 
     Args:
-        state: What was found.
+        state: What is known.
         response: The first answer, serialized, where the state is DONE.
     """
 
-    state: ClaimState
+    state: ReplayState
     response: bytes = b""
+
+
+class AlreadyClaimed(Exception):
+    """Somebody else has the request; raised in the middle of work, to undo it."""
 
 
 class ReplayStore:
@@ -84,37 +118,73 @@ class ReplayStore:
     Args:
         engine: The database.
         owner: Unique name of this server's life: after a restart it is another.
+        outcomes: Writes answers.
         clock: The time now.
     """
 
-    def __init__(self, engine: Engine, owner: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, engine: Engine, owner: str, outcomes: OutcomeWriter, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._engine = engine
         self._owner = owner
+        self._outcomes = outcomes
+        self._insertion = Insertion(replays, engine.dialect, if_absent=True)
         self._clock = clock
         self._lock = threading.Lock()
         self._running: set[ReplayKey] = set()
 
-    def claim(self, key: ReplayKey, request_hash: str) -> Claim:
-        """Claims the right to do a request.
+    @contextmanager
+    def claiming(self, key: ReplayKey, request_hash: str) -> Iterator[Companion]:
+        """Has a request claimed by the first transaction that the block writes; see `claim`."""
+        with accompanied(self._engine, lambda connection: self.claim(connection, key, request_hash)) as claim:
+            try:
+                yield claim
+            finally:
+                if not claim.is_written:
+                    self._forget(key)
+
+    def claim(self, connection: Connection, key: ReplayKey, request_hash: str) -> None:
+        """Claims a request in the transaction that has its effect. Of several who try at once, one gets it; the others wait for it.
+
+        Args:
+            connection: Within the transaction.
+            key: Which request.
+            request_hash: Hash of its content.
+
+        Raises:
+            AlreadyClaimed: Somebody has it; `find` tells more.
+        """
+        now = self._clock()
+        mine = {"request_hash": request_hash, "owner": self._owner, "lease_time": now + _LEASE, "create_time": now, "response": None}
+        with self._lock:
+            self._running.add(key)
+        if self._insertion.run(connection, [{**vars(key), **mine}]):
+            return
+        row = connection.execute(select(replays).where(_at(key)).with_for_update()).one_or_none()
+        if _state(row, request_hash, now).state is not ReplayState.FREE:
+            raise AlreadyClaimed
+        connection.execute(update(replays).where(_at(key)).values(**mine))
+
+    def find(self, key: ReplayKey, request_hash: str) -> Replay:
+        """Finds out what is known of a request.
 
         Args:
             key: Which request.
             request_hash: Hash of its content.
-
-        Returns:
-            Whether to do it, or what to answer instead.
         """
-        claim = write(self._engine, lambda connection: self._claim(connection, key, request_hash))
-        if claim.state is ClaimState.CLAIMED:
-            with self._lock:
-                self._running.add(key)
-        return claim
+        with self._engine.connect() as connection:
+            row = connection.execute(select(replays).where(_at(key))).one_or_none()
+        return _state(row, request_hash, self._clock())
 
     def complete(self, key: ReplayKey, response: bytes) -> None:
-        """Keeps the answer of a claimed request. Changes nothing where somebody took the request over."""
-        self._forget(key)
-        with begin_write(self._engine) as connection:
-            connection.execute(update(replays).where(_at(key), replays.c.owner == self._owner).values(response=response))
+        """Keeps the answer of a claimed request, a moment later. Changes nothing where somebody took the request over."""
+        self._outcomes.add(self._complete, {**_names(key), "of_owner": self._owner, "response": response})
+
+    def keep(self, key: ReplayKey, request_hash: str, response: bytes) -> None:
+        """Keeps the answer of a request that changed nothing in the database, so that nobody has claimed it. The first answer stays."""
+        now = self._clock()
+        row = {"request_hash": request_hash, "owner": self._owner, "lease_time": now, "create_time": now, "response": response}
+        write(self._engine, lambda connection: self._insertion.run(connection, [{**vars(key), **row}]))
 
     def abandon(self, key: ReplayKey) -> None:
         """Gives a claim back after a failure, so that a repeat may try again."""
@@ -146,29 +216,28 @@ class ReplayStore:
                 connection.execute(delete(replays).where(tuple_(replays.c.subject, replays.c.method, replays.c.request_id).in_(keys)))
         return len(keys)
 
-    def _claim(self, connection: Connection, key: ReplayKey, request_hash: str) -> Claim:
-        now = self._clock()
-        row = connection.execute(select(replays).where(_at(key)).with_for_update()).one_or_none()
-        mine = {"request_hash": request_hash, "owner": self._owner, "lease_time": now + _LEASE, "create_time": now, "response": None}
-        if row is None:
-            # Two at once: one of them fails on the primary key, and `write` runs it again.
-            connection.execute(
-                insert(replays).values(subject=key.subject, method=key.method, request_id=key.request_id, **mine),
-            )
-            return Claim(ClaimState.CLAIMED)
-        is_old = row.create_time < now - _KEPT
-        if not is_old and row.request_hash != request_hash:
-            return Claim(ClaimState.OTHER_REQUEST)
-        if not is_old and row.response is not None:
-            return Claim(ClaimState.DONE, bytes(row.response))
-        if row.response is None and row.lease_time > now:
-            return Claim(ClaimState.RUNNING)
-        connection.execute(update(replays).where(_at(key)).values(**mine))
-        return Claim(ClaimState.CLAIMED)
+    def _complete(self, connection: Connection, rows: Rows) -> None:
+        connection.execute(_COMPLETE, list(rows))
+        for row in rows:
+            self._forget(ReplayKey(row["of_subject"], row["of_method"], row["of_request_id"]))
 
     def _forget(self, key: ReplayKey) -> None:
         with self._lock:
             self._running.discard(key)
+
+
+def _state(row: Row[Any] | None, request_hash: str, now: datetime) -> Replay:
+    if row is None or row.create_time < now - _KEPT:
+        return Replay(ReplayState.FREE)
+    if row.request_hash != request_hash:
+        return Replay(ReplayState.OTHER_REQUEST)
+    if row.response is not None:
+        return Replay(ReplayState.DONE, bytes(row.response))
+    return Replay(ReplayState.RUNNING if row.lease_time > now else ReplayState.FREE)
+
+
+def _names(key: ReplayKey) -> dict[str, str]:
+    return {"of_subject": key.subject, "of_method": key.method, "of_request_id": key.request_id}
 
 
 def _at(key: ReplayKey) -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from mlops.common.v1 import component_service_pb2_grpc
 
 from servers.runtime.admission import Admission
-from servers.runtime.assembly import Life, outbox, remote_verifier, replaying
+from servers.runtime.assembly import Life, records, remote_verifier
 from servers.runtime.component import ComponentServicer, Dependency, DependencyMonitor
 from servers.runtime.interceptors.admission import AdmissionInterceptor
 from servers.runtime.interceptors.audit import AuditInterceptor
@@ -219,7 +219,8 @@ def build_server(
     life.closers.append(tracer.close)
     server_metrics = ServerMetrics(component, metrics)
     verifier = verifier or remote_verifier(settings, life)
-    recorder = AuditInterceptor(audit or outbox(settings, database, life))
+    kept = records(settings, database, life, audit)
+    recorder = AuditInterceptor(kept.sink)
     pipeline = Pipeline(
         outer=[
             TelemetryInterceptor(tracer, server_metrics),
@@ -230,8 +231,8 @@ def build_server(
         inner=[
             Authorization(recorder.denied),
             ValidationInterceptor(),
-            *replaying(database, life),
             recorder,
+            *kept.interceptors,
             *([] if translate is None else [TranslationInterceptor(translate)]),
         ],
         stopping=admission.stopping,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import grpc
 from sqlalchemy import Engine
 
-from servers.runtime.audit import AuditEvent, AuditShipper, OutboxAuditSink
+from servers.runtime.audit import AuditEvent, AuditOutbox, AuditShipper
+from servers.runtime.audit_events import Beginning
 from servers.users.audit_log import AuditLog
 from servers.users.store.audit_rows import Event
 
@@ -30,14 +32,18 @@ class LocalAuditSink:
 
     def __init__(self, engine: Engine, log: AuditLog) -> None:
         self._log = log
-        self._outbox = OutboxAuditSink(engine)
+        self._outbox = AuditOutbox(engine)
         self._shipper = AuditShipper(engine, self._append)
 
     def begin(self, event: AuditEvent) -> None:
         """Notes that a call begins."""
         self._outbox.begin(without_typed_name(event))
 
-    def finish(self, event: AuditEvent) -> None:
+    def begin_with_effect(self, event: AuditEvent) -> AbstractContextManager[Beginning]:
+        """Notes that a call begins, together with what it changes."""
+        return self._outbox.begin_with_effect(without_typed_name(event))
+
+    def finish(self, event: AuditEvent, *, is_begun: bool) -> None:  # noqa: ARG002 - the log is right here, so it has the event at once
         """Adds the event to the log. A failure is logged: the call has had its effect, and the event of its beginning is in the outbox."""
         try:
             self._append([event])

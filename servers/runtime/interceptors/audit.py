@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 
-from servers.runtime.audit_events import AuditEvent, AuditSink
+from servers.runtime.audit_events import UNWRITTEN, WRITTEN, AuditEvent, AuditSink, Beginning
 from servers.runtime.calls import Behaviour, Call, Method, checking, guarded
 from servers.runtime.errors import PermissionDenied
 from servers.runtime.resources import resource_reader
@@ -64,15 +64,16 @@ class AuditInterceptor:
             return
         if request is not None:
             call.resource = self._readers[call.method.path](request)
-        self._sink.finish(replace(self._event(call), status_code=error.code.value[0], reason=error.reason))
+        self._sink.finish(replace(self._event(call), status_code=error.code.value[0], reason=error.reason), is_begun=False)
 
     @contextmanager
     def _recorded(self, call: Call) -> Iterator[None]:
         event = self._event(call)
-        self._sink.begin(event)
+        beginning = UNWRITTEN
         code, reason = 0, ""
         try:
-            yield
+            with self._begun(event, call.method) as beginning:
+                yield
         except GeneratorExit:
             code = grpc.StatusCode.CANCELLED.value[0]
             raise
@@ -81,7 +82,17 @@ class AuditInterceptor:
             code, reason = status.code, reason_of(status)
             raise
         finally:
-            self._sink.finish(replace(event, project=call.project, resource=call.resource, status_code=code, reason=reason))
+            # A repeat has no effect of its own; the first request is on record.
+            if not call.is_repeat:
+                ended = replace(event, project=call.project, resource=call.resource, status_code=code, reason=reason)
+                self._sink.finish(ended, is_begun=beginning.is_written)
+
+    def _begun(self, event: AuditEvent, method: Method) -> AbstractContextManager[Beginning]:
+        if method.request_streaming or method.response_streaming:
+            # A stream may run for hours, and have its effect long before it writes to the database.
+            self._sink.begin(event)
+            return nullcontext(WRITTEN)
+        return self._sink.begin_with_effect(event)
 
     def _event(self, call: Call) -> AuditEvent:
         trace = current_trace()

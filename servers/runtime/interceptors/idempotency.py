@@ -13,7 +13,7 @@ from mlops.common.v1.options_pb2 import IDEMPOTENCY_REQUEST_ID
 from servers.runtime.calls import Behaviour, Call, Method
 from servers.runtime.errors import Aborted, InvalidArgument
 from servers.runtime.registration import ContractError
-from servers.runtime.replays import ClaimState, ReplayKey, ReplayStore
+from servers.runtime.replays import AlreadyClaimed, ReplayKey, ReplayState, ReplayStore
 
 _FIELD = "request_id"
 _LONGEST_WAIT_S = 10.0
@@ -24,6 +24,8 @@ _LONGEST_PAUSE_S = 0.25
 
 class IdempotencyInterceptor:
     """Keeps answers by caller, method and request id. Failures are not kept: a repeat may succeed.
+
+    The effect of such a method begins with a transaction on the component's database: that is what makes it happen once.
 
     Args:
         store: Where answers are kept.
@@ -50,17 +52,30 @@ class IdempotencyInterceptor:
         def once(request: Any, call: Call) -> Any:
             if not request.request_id:
                 return inner(request, call)
-            key = ReplayKey(call.principal.subject, method.path, request.request_id)
-            earlier = self._earlier_answer(key, _hash(request), call)
-            if earlier is not None:
-                return response_class.FromString(earlier)
-            try:
-                response = inner(request, call)
-            except BaseException:
-                self._store.abandon(key)
-                raise
-            self._store.complete(key, response.SerializeToString())
-            return response
+            key, request_hash = ReplayKey(call.principal.subject, method.path, request.request_id), _hash(request)
+            while True:
+                failure: Exception | None = None
+                with self._store.claiming(key, request_hash) as claim:
+                    try:
+                        response = inner(request, call)
+                    except Exception as error:
+                        failure = error
+                if claim.is_written:
+                    if failure is not None:
+                        self._store.abandon(key)
+                        raise failure
+                    self._store.complete(key, response.SerializeToString())
+                    return response
+                # Nothing was changed. That may be due to what the first one has done, for example because the name is taken now.
+                earlier = self._earlier_answer(key, request_hash, call)
+                if earlier is not None:
+                    call.is_repeat = True
+                    return response_class.FromString(earlier)
+                if failure is None:
+                    self._store.keep(key, request_hash, response.SerializeToString())
+                    return response
+                if not isinstance(failure, AlreadyClaimed):
+                    raise failure
 
         return once
 
@@ -68,12 +83,12 @@ class IdempotencyInterceptor:
         give_up_at = self._clock() + _patience_s(call.context.time_remaining())
         pause_s = _FIRST_PAUSE_S
         while True:
-            claim = self._store.claim(key, request_hash)
-            if claim.state is ClaimState.CLAIMED:
+            found = self._store.find(key, request_hash)
+            if found.state is ReplayState.FREE:
                 return None
-            if claim.state is ClaimState.DONE:
-                return claim.response
-            if claim.state is ClaimState.OTHER_REQUEST:
+            if found.state is ReplayState.DONE:
+                return found.response
+            if found.state is ReplayState.OTHER_REQUEST:
                 text = "this request_id was used within 24 hours for a request with another content; make a new id."
                 raise InvalidArgument(f"request_id: {text}", field_violations=[(_FIELD, text)], reason="REQUEST_ID_REUSED")
             if self._clock() >= give_up_at or call.stopping.is_set():

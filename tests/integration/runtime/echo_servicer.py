@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy
@@ -44,12 +44,14 @@ def _locked() -> Exception:
 
 class EchoServicer(echo_pb2_grpc.EchoServiceServicer):
     def __init__(self) -> None:
+        self.create: Callable[[], int] = self._count
         self.things_created = 0
         self._lock = threading.Lock()
         self.entered = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
         self.fail_next = ""
+        self.fail_after = ""
 
     def Echo(self, request: Any, context: Any) -> Any:
         fail(request.fail)
@@ -85,14 +87,19 @@ class EchoServicer(echo_pb2_grpc.EchoServiceServicer):
             yield pb.EchoResponse(text=request.text)
 
     def CreateThing(self, request: Any, context: Any) -> Any:
-        self.entered.set()
-        self.go_on.wait(10)
         how, self.fail_next = self.fail_next, ""
         fail(how)
+        number = self.create()
+        self.entered.set()
+        self.go_on.wait(10)
+        how, self.fail_after = self.fail_after, ""
+        fail(how)
+        return pb.Thing(name=request.thing.name or f"thing-{number}", number=number)
+
+    def _count(self) -> int:
         with self._lock:
             self.things_created += 1
-            number = self.things_created
-        return pb.Thing(name=request.thing.name or f"thing-{number}", number=number)
+            return self.things_created
 
     def WhoAmI(self, request: Any, context: Any) -> Any:
         principal = current_principal()

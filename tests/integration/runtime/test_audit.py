@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,8 @@ import grpc
 import pytest
 from sqlalchemy import Engine, func, select
 
-from servers.runtime.audit import AuditShipper, OutboxAuditSink, events
-from servers.runtime.audit_events import AuditEvent
+from servers.runtime.audit import AuditOutbox, AuditShipper, events
+from servers.runtime.audit_events import WRITTEN, AuditEvent, Beginning
 from tests.integration.runtime.rich_errors import refused
 from tests.integration.runtime.waiting import eventually
 
@@ -30,7 +31,11 @@ class RecordingSink:
             raise OSError("disk full")
         self.begun.append(event)
 
-    def finish(self, event: AuditEvent) -> None:
+    def begin_with_effect(self, event: AuditEvent) -> AbstractContextManager[Beginning]:
+        self.begin(event)
+        return nullcontext(WRITTEN)
+
+    def finish(self, event: AuditEvent, *, is_begun: bool) -> None:
         self.finished.append(event)
 
 
@@ -150,8 +155,8 @@ def test_one_event_that_is_refused_does_not_hold_up_the_others(
 def test_a_call_that_never_ended_is_shipped_with_its_outcome_unknown(database: Engine) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     crashed = AuditEvent("e1", now - timedelta(minutes=20), "ada", CREATE, "default", "cat")
-    OutboxAuditSink(database).begin(crashed)
-    OutboxAuditSink(database).begin(replace(crashed, event_id="e2", event_time=now))
+    AuditOutbox(database).begin(crashed)
+    AuditOutbox(database).begin(replace(crashed, event_id="e2", event_time=now))
     shipped: list[AuditEvent] = []
 
     AuditShipper(database, shipped.extend, clock=lambda: now).ship()

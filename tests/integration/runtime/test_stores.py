@@ -15,11 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, select
 
-from servers.runtime.audit import AuditShipper, OutboxAuditSink, events
+from servers.runtime.audit import AuditOutbox, AuditShipper, OutboxAuditSink, events
 from servers.runtime.audit_events import AuditEvent
 from servers.runtime.database import open_database
-from servers.runtime.replays import Claim, ClaimState, ReplayKey, ReplayStore, replays
+from servers.runtime.outcomes import OutcomeWriter
+from servers.runtime.replays import AlreadyClaimed, Replay, ReplayKey, ReplayState, ReplayStore, replays
 from servers.runtime.settings import ServerSettings
+from sql_engine import begin_write, write
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 KEY = ReplayKey("ada", "/zoo.v1.Zoo/CreateLion", "6f2c7c0e-3b0a-4a53-9d7e-0c6f3c1f7a11")
@@ -60,106 +62,157 @@ def clock() -> Clock:
     return Clock()
 
 
+class Owner:
+    """One life of a server: claims requests by transactions of its own, and keeps their answers at once."""
+
+    def __init__(self, engine: Engine, name: str, clock: Clock) -> None:
+        self._engine = engine
+        self._outcomes = OutcomeWriter(engine)
+        self.store = ReplayStore(engine, name, self._outcomes, clock)
+
+    def claim(self, key: ReplayKey = KEY, content: str = "hash") -> Replay:
+        try:
+            write(self._engine, lambda connection: self.store.claim(connection, key, content))
+        except AlreadyClaimed:
+            return self.store.find(key, content)
+        return CLAIMED
+
+    def complete(self, response: bytes) -> None:
+        self.store.complete(KEY, response)
+        self._outcomes.flush()
+
+    def abandon(self) -> None:
+        self.store.abandon(KEY)
+
+
+CLAIMED = Replay(ReplayState.FREE)
+RUNNING = Replay(ReplayState.RUNNING)
+OTHER_REQUEST = Replay(ReplayState.OTHER_REQUEST)
+
+
+def done(response: bytes) -> Replay:
+    return Replay(ReplayState.DONE, response)
+
+
 @pytest.fixture
-def store(engine: Engine, clock: Clock) -> ReplayStore:
-    return ReplayStore(engine, "owner-1", clock)
+def owner(engine: Engine, clock: Clock) -> Owner:
+    return Owner(engine, "owner-1", clock)
 
 
-def test_the_first_claims_the_second_waits_and_the_third_gets_the_answer(store: ReplayStore) -> None:
-    assert store.claim(KEY, "hash") == Claim(ClaimState.CLAIMED)
-    assert store.claim(KEY, "hash") == Claim(ClaimState.RUNNING)
-    store.complete(KEY, b"\x00answer\xff")
-    assert store.claim(KEY, "hash") == Claim(ClaimState.DONE, b"\x00answer\xff")
+def test_the_first_claims_the_second_waits_and_the_third_gets_the_answer(owner: Owner) -> None:
+    assert owner.claim() == CLAIMED
+    assert owner.claim() == RUNNING
+    owner.complete(b"\x00answer\xff")
+    assert owner.claim() == done(b"\x00answer\xff")
 
 
-def test_an_empty_answer_is_an_answer(store: ReplayStore) -> None:
-    store.claim(KEY, "hash")
-    store.complete(KEY, b"")
+def test_an_empty_answer_is_an_answer(owner: Owner) -> None:
+    owner.claim()
+    owner.complete(b"")
 
-    assert store.claim(KEY, "hash") == Claim(ClaimState.DONE, b"")
-
-
-def test_another_content_is_told_apart_while_running_and_after(store: ReplayStore) -> None:
-    store.claim(KEY, "hash")
-    assert store.claim(KEY, "other").state is ClaimState.OTHER_REQUEST
-    store.complete(KEY, b"answer")
-    assert store.claim(KEY, "other").state is ClaimState.OTHER_REQUEST
+    assert owner.claim() == done(b"")
 
 
-def test_an_abandoned_request_can_be_claimed_with_any_content(store: ReplayStore) -> None:
-    store.claim(KEY, "hash")
-    store.abandon(KEY)
+def test_the_answer_of_a_request_that_wrote_nothing_is_kept_and_the_first_one_stays(owner: Owner, engine: Engine, clock: Clock) -> None:
+    owner.store.keep(KEY, "hash", b"first")
+    Owner(engine, "owner-2", clock).store.keep(KEY, "hash", b"second")
 
-    assert store.claim(KEY, "other").state is ClaimState.CLAIMED
+    assert owner.claim() == done(b"first")
 
 
-def test_after_a_crash_the_next_takes_over_once_the_lease_has_run_out(store: ReplayStore, engine: Engine, clock: Clock) -> None:
-    store.claim(KEY, "hash")
-    after_restart = ReplayStore(engine, "owner-2", clock)
+def test_a_claim_is_undone_with_the_transaction_that_it_is_part_of(owner: Owner, engine: Engine) -> None:
+    def claim_and_fail() -> None:
+        with begin_write(engine) as connection:
+            owner.store.claim(connection, KEY, "hash")
+            raise OSError("power")
+
+    with pytest.raises(OSError, match="power"):
+        claim_and_fail()
+
+    assert owner.store.find(KEY, "hash").state is ReplayState.FREE
+
+
+def test_another_content_is_told_apart_while_running_and_after(owner: Owner) -> None:
+    owner.claim()
+    assert owner.claim(content="other") == OTHER_REQUEST
+    owner.complete(b"answer")
+    assert owner.claim(content="other") == OTHER_REQUEST
+
+
+def test_an_abandoned_request_can_be_claimed_with_any_content(owner: Owner) -> None:
+    owner.claim()
+    owner.abandon()
+
+    assert owner.claim(content="other") == CLAIMED
+
+
+def test_after_a_crash_the_next_takes_over_once_the_lease_has_run_out(owner: Owner, engine: Engine, clock: Clock) -> None:
+    owner.claim()
+    after_restart = Owner(engine, "owner-2", clock)
 
     clock.advance(seconds=14)
-    assert after_restart.claim(KEY, "hash").state is ClaimState.RUNNING
+    assert after_restart.claim() == RUNNING
     clock.advance(seconds=2)
-    assert after_restart.claim(KEY, "hash").state is ClaimState.CLAIMED
+    assert after_restart.claim() == CLAIMED
 
 
-def test_one_who_lost_the_lease_overwrites_neither_answer_nor_claim(store: ReplayStore, engine: Engine, clock: Clock) -> None:
-    store.claim(KEY, "hash")
+def test_one_who_lost_the_lease_overwrites_neither_answer_nor_claim(owner: Owner, engine: Engine, clock: Clock) -> None:
+    owner.claim()
     clock.advance(seconds=16)
-    other = ReplayStore(engine, "owner-2", clock)
-    other.claim(KEY, "hash")
+    other = Owner(engine, "owner-2", clock)
+    other.claim()
 
-    store.abandon(KEY)
-    store.complete(KEY, b"late")
-    other.complete(KEY, b"answer")
+    owner.abandon()
+    owner.complete(b"late")
+    other.complete(b"answer")
 
-    assert other.claim(KEY, "hash") == Claim(ClaimState.DONE, b"answer")
+    assert other.claim() == done(b"answer")
 
 
-def test_a_lease_that_is_renewed_does_not_run_out(store: ReplayStore, engine: Engine, clock: Clock) -> None:
-    store.claim(KEY, "hash")
+def test_a_lease_that_is_renewed_does_not_run_out(owner: Owner, engine: Engine, clock: Clock) -> None:
+    owner.claim()
     for _ in range(5):
         clock.advance(seconds=10)
-        store.renew()
+        owner.store.renew()
 
-    assert ReplayStore(engine, "owner-2", clock).claim(KEY, "hash").state is ClaimState.RUNNING
+    assert Owner(engine, "owner-2", clock).claim() == RUNNING
 
 
-def test_after_24_hours_the_request_id_is_free_again(store: ReplayStore, clock: Clock) -> None:
-    store.claim(KEY, "hash")
-    store.complete(KEY, b"answer")
+def test_after_24_hours_the_request_id_is_free_again(owner: Owner, clock: Clock) -> None:
+    owner.claim()
+    owner.complete(b"answer")
     clock.advance(hours=23, minutes=59)
-    assert store.claim(KEY, "hash").state is ClaimState.DONE
+    assert owner.claim() == done(b"answer")
 
     clock.advance(minutes=2)
 
-    assert store.claim(KEY, "other").state is ClaimState.CLAIMED
+    assert owner.claim(content="other") == CLAIMED
 
 
-def test_purging_deletes_what_is_old_and_nothing_else(store: ReplayStore, clock: Clock, engine: Engine) -> None:
+def test_purging_deletes_what_is_old_and_nothing_else(owner: Owner, clock: Clock, engine: Engine) -> None:
     for number in range(3):
-        store.claim(replace(KEY, request_id=f"old-{number}"), "hash")
+        owner.claim(replace(KEY, request_id=f"old-{number}"))
     clock.advance(hours=25)
-    store.claim(KEY, "hash")
+    owner.claim()
 
-    assert store.purge() == 3
+    assert owner.store.purge() == 3
     with engine.connect() as connection:
         assert connection.execute(select(replays.c.request_id)).scalars().all() == [KEY.request_id]
 
 
 def test_of_many_at_once_one_claims(engine: Engine, clock: Clock) -> None:
-    stores = [ReplayStore(engine, f"owner-{number}", clock) for number in range(8)]
+    owners = [Owner(engine, f"owner-{number}", clock) for number in range(8)]
     for round_number in range(5):
         key, barrier = replace(KEY, request_id=f"round-{round_number}"), threading.Barrier(8)
 
-        def claim(store: ReplayStore, key: ReplayKey = key, barrier: threading.Barrier = barrier) -> ClaimState:
+        def claim(owner: Owner, key: ReplayKey = key, barrier: threading.Barrier = barrier) -> Replay:
             barrier.wait(10)
-            return store.claim(key, "hash").state
+            return owner.claim(key)
 
         with ThreadPoolExecutor(8) as pool:
-            states = list(pool.map(claim, stores))
+            found = list(pool.map(claim, owners))
 
-        assert sorted(state.name for state in states) == ["CLAIMED"] + ["RUNNING"] * 7
+        assert sorted(found, key=lambda one: one.state.value) == [CLAIMED] + [RUNNING] * 7
 
 
 steps = st.lists(
@@ -177,35 +230,35 @@ def test_whatever_happens_no_request_has_two_owners_at_once_and_an_answer_never_
         connection.execute(delete(replays))
     clock = Clock()
     lives = [0, 0]
-    owners = [ReplayStore(engine, f"owner-{number}", clock) for number in range(2)]
+    owners = [Owner(engine, f"owner-{number}", clock) for number in range(2)]
     # Who works on the request, by its own lights, and until when its lease protects it.
     holders: dict[int, datetime] = {}
     answer: bytes | None = None
     for action, who, content in taken:
         if action == "claim" and who not in holders:
-            claim = owners[who].claim(KEY, content)
-            if claim.state is ClaimState.CLAIMED:
+            claim = owners[who].claim(content=content)
+            if claim == CLAIMED:
                 assert answer is None
                 assert all(until <= clock.now for until in holders.values())
                 holders = {who: clock.now + timedelta(seconds=15)}
-            elif claim.state is ClaimState.DONE:
+            elif claim.state is ReplayState.DONE:
                 assert claim.response == answer
         elif action == "complete" and who in holders:
-            owners[who].complete(KEY, content.encode())
+            owners[who].complete(content.encode())
             del holders[who]
             answer = content.encode()
         elif action == "abandon" and who in holders:
-            owners[who].abandon(KEY)
+            owners[who].abandon()
             del holders[who]
         elif action == "renew":
-            owners[who].renew()
+            owners[who].store.renew()
             if who in holders:
                 holders[who] = clock.now + timedelta(seconds=15)
         elif action == "wait":
             clock.advance(seconds=9)
         elif action == "crash":
             lives[who] += 1
-            owners[who] = ReplayStore(engine, f"owner-{who}-{lives[who]}", clock)
+            owners[who] = Owner(engine, f"owner-{who}-{lives[who]}", clock)
             if who in holders:
                 # Nobody works any more; the lease of the dead one still keeps others out.
                 holders[-1 - who - 10 * lives[who]] = holders.pop(who)
@@ -216,12 +269,47 @@ def event(number: int, **fields: object) -> AuditEvent:
     return replace(made, **fields)  # type: ignore[arg-type]
 
 
+def sink_of(engine: Engine) -> OutboxAuditSink:
+    return OutboxAuditSink(engine, OutcomeWriter(engine))
+
+
+def test_an_event_is_kept_exactly_where_the_change_is(engine: Engine, clock: Clock) -> None:
+    outbox = AuditOutbox(engine)
+
+    with outbox.begin_with_effect(event(0)) as kept, begin_write(engine):
+        pass
+    with pytest.raises(OSError, match="power"), outbox.begin_with_effect(event(1)) as lost, begin_write(engine):
+        raise OSError("power")
+    with outbox.begin_with_effect(event(2)) as unused:
+        pass
+
+    with engine.connect() as connection:
+        assert list(connection.execute(select(events.c.event_id)).scalars()) == ["event-0"]
+    assert (kept.is_written, lost.is_written, unused.is_written) == (True, False, False)
+
+
+def test_how_begun_calls_ended_is_written_in_the_order_they_ended(engine: Engine, clock: Clock) -> None:
+    outcomes = OutcomeWriter(engine)
+    sink, shipped = OutboxAuditSink(engine, outcomes), list[AuditEvent]()
+    for number in range(3):
+        sink.begin(event(number))
+        sink.finish(event(number, status_code=number), is_begun=True)
+    assert AuditShipper(engine, shipped.extend, clock).ship() == 0
+
+    outcomes.close()
+
+    AuditShipper(engine, shipped.extend, clock).ship()
+    assert [sent.status_code for sent in shipped] == [0, 1, 2]
+
+
 def test_only_finished_events_are_shipped_oldest_first(engine: Engine, clock: Clock) -> None:
-    sink, shipped = OutboxAuditSink(engine), list[AuditEvent]()
+    outcomes = OutcomeWriter(engine)
+    sink, shipped = OutboxAuditSink(engine, outcomes), list[AuditEvent]()
     for number in (2, 0, 1, 3):
         sink.begin(event(number))
     for number in (1, 0, 2):
-        sink.finish(event(number, status_code=0))
+        sink.finish(event(number, status_code=0), is_begun=True)
+    outcomes.flush()
 
     assert AuditShipper(engine, shipped.extend, clock).ship() == 3
 
@@ -231,9 +319,9 @@ def test_only_finished_events_are_shipped_oldest_first(engine: Engine, clock: Cl
 
 
 def test_more_events_than_a_batch_are_shipped_in_one_go(engine: Engine, clock: Clock) -> None:
-    sink, batches = OutboxAuditSink(engine), list[int]()
+    sink, batches = sink_of(engine), list[int]()
     for number in range(600):
-        sink.finish(event(number, status_code=0))
+        sink.finish(event(number, status_code=0), is_begun=False)
 
     assert AuditShipper(engine, lambda batch: batches.append(len(batch)), clock).ship() == 600
     assert batches == [500, 100]
@@ -243,7 +331,7 @@ def test_what_did_not_arrive_stays(engine: Engine, clock: Clock) -> None:
     def away(batch: Sequence[AuditEvent]) -> None:
         raise grpc.RpcError("away")
 
-    OutboxAuditSink(engine).finish(event(0, status_code=0))
+    sink_of(engine).finish(event(0, status_code=0), is_begun=False)
     assert AuditShipper(engine, away, clock).ship() == 0
 
     shipped: list[AuditEvent] = []
@@ -253,7 +341,7 @@ def test_what_did_not_arrive_stays(engine: Engine, clock: Clock) -> None:
 
 def test_texts_longer_than_the_contract_allows_are_cut(engine: Engine, clock: Clock) -> None:
     shipped: list[AuditEvent] = []
-    OutboxAuditSink(engine).finish(event(0, status_code=5, resource="ü" * 2000, subject="s" * 999, reason="R" * 99))
+    sink_of(engine).finish(event(0, status_code=5, resource="ü" * 2000, subject="s" * 999, reason="R" * 99), is_begun=False)
 
     AuditShipper(engine, shipped.extend, clock).ship()
 

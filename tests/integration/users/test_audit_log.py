@@ -167,7 +167,7 @@ class TestOwnCalls:
         call = AuditEvent(str(uuid.uuid4()), START, "ada", "/m", "default")
         sink.begin(call)
         assert domain.audit_log.end().sequence == 0
-        sink.finish(dataclasses.replace(call, status_code=5, reason="NOT_FOUND", resource="r" * 600))
+        sink.finish(dataclasses.replace(call, status_code=5, reason="NOT_FOUND", resource="r" * 600), is_begun=True)
 
         (entry,) = domain.audit_log.page(ROOT, Listing())[0]
         assert (entry.event.status_code, entry.event.reason, len(entry.event.resource)) == (5, "NOT_FOUND", 512)
@@ -182,7 +182,7 @@ class TestOwnCalls:
 
         with domain.engine.connect() as connection:
             assert connection.execute(select(outbox.c.resource)).scalar_one() == ""
-        sink.finish(dataclasses.replace(call, status_code=8))
+        sink.finish(dataclasses.replace(call, status_code=8), is_begun=True)
         assert domain.audit_log.page(ROOT, Listing())[0][0].event.resource == ""
 
     def test_a_call_whose_process_died_is_in_the_log_with_an_unknown_outcome(self, domain: Domain, sink: LocalAuditSink) -> None:
