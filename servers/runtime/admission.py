@@ -1,4 +1,4 @@
-"""Which calls are let in while a server stops, and whether those that were have been answered."""
+"""Which calls a server lets in, and whether those that were have been answered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import threading
 
 import grpc
 
-from servers.runtime.errors import Unavailable
+from servers.runtime.call_pool import is_doorman
+from servers.runtime.errors import ResourceExhausted, Unavailable
 
 REFUSED = "x-mlmesh-refused"
 """Trailer of a call that was refused before anything was done for it. It may be repeated whatever its method's idempotency."""
@@ -21,19 +22,36 @@ class Stopping(Unavailable):
         super().__init__("This server is stopping; nothing was done, repeat the call.", retry_after_s=0.5)
 
 
-class Admission:
-    """Counts the calls that run, and refuses new ones once it is closed.
+class Overloaded(ResourceExhausted):
+    """The server has as many calls as it takes on, and has not begun this one.
 
-    gRPC's own shutdown is not enough: it sends GOAWAY, and answers what arrives before the client has seen that with CANCELLED, which
-    a client cannot tell from a call that was begun (ADR 0010).
+    Without the trailer `REFUSED`, on which callers would repeat it at once: that is no time to send more.
     """
 
-    def __init__(self) -> None:
+    reason = "SERVER_OVERLOADED"
+
+    def __init__(self, max_calls: int) -> None:
+        super().__init__(
+            f"This server has {max_calls:,} calls that run or wait, and takes no more; nothing was done, repeat the call later.",
+            metadata={"max_concurrent_calls": str(max_calls)},
+            retry_after_s=1,
+        )
+
+
+class Admission:
+    """Refuses the calls that `CallPool` has no place for, counts those that run, and refuses all once it is closed.
+
+    gRPC's own limit answers without details. Its own shutdown sends GOAWAY, and answers what arrives before the client has seen that with
+    CANCELLED, which a client cannot tell from a call that was begun (ADR 0010).
+    """
+
+    def __init__(self, max_calls: int) -> None:
         self.stopping = threading.Event()
         """Set when the server begins to stop; endless streams look at it."""
         self._changed = threading.Condition()
         self._running = 0
         self._is_closed = False
+        self._max_calls = max_calls
 
     def enter(self, context: grpc.ServicerContext) -> None:
         """Lets a call in.
@@ -43,10 +61,13 @@ class Admission:
 
         Raises:
             Stopping: The server takes no more calls.
+            Overloaded: It has too many of them.
         """
         with self._changed:
             if self._is_closed:
                 raise Stopping
+            if is_doorman():
+                raise Overloaded(self._max_calls)
             self._running += 1
         if not context.add_callback(self._leave):
             self._leave()

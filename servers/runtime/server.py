@@ -20,6 +20,7 @@ from mlops.common.v1 import component_service_pb2_grpc
 
 from servers.runtime.admission import Admission
 from servers.runtime.assembly import Life, records, remote_verifier
+from servers.runtime.call_pool import MOST_REFUSALS, CallPool
 from servers.runtime.component import ComponentServicer, Dependency, DependencyMonitor
 from servers.runtime.interceptors.admission import AdmissionInterceptor
 from servers.runtime.interceptors.audit import AuditInterceptor
@@ -213,7 +214,7 @@ def build_server(
     Raises:
         ContractError: A method lacks its policy, or nothing can verify tokens.
     """
-    admission = Admission()
+    admission = Admission(settings.max_concurrent_calls)
     life = Life(closers=[*([] if database is None else [database.dispose]), *on_close], dependencies=list(dependencies))
     tracer = open_tracer(settings, component, software_version())
     life.closers.append(tracer.close)
@@ -237,8 +238,11 @@ def build_server(
         ],
         stopping=admission.stopping,
     )
-    pool = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix=component)
-    grpc_server = grpc.server(pool, options=transport_options(settings), maximum_concurrent_rpcs=settings.max_concurrent_calls)
+    pool = CallPool(settings.worker_threads, settings.max_concurrent_calls, component)
+    # The pool refuses with details; gRPC's own limit is for what not even refusing keeps up with.
+    grpc_server = grpc.server(
+        pool, options=transport_options(settings), maximum_concurrent_rpcs=settings.max_concurrent_calls + MOST_REFUSALS
+    )
     # The monitor reports to a server that cannot exist before it.
     server: Server
     monitor = DependencyMonitor(life.dependencies, settings.dependency_interval_s, lambda is_ready: server.set_ready(is_ready))

@@ -77,7 +77,8 @@ class ServerSettings(BaseSettings):
     """Calls that run at the same time; threads come to be as they are needed. A stream holds its thread until it ends."""
 
     max_concurrent_calls: int = Field(default=1024, ge=1)
-    """Calls accepted at the same time, running and queued; the next one is RESOURCE_EXHAUSTED."""
+    """Calls accepted at the same time: those that run, and those that wait for one of `worker_threads`. The next one is refused at once
+    (RESOURCE_EXHAUSTED, SERVER_OVERLOADED)."""
 
     drain_s: float = Field(default=1.0, ge=0)
     """On stop: how long to serve on while NOT_SERVING, in seconds, so that proxies notice and send their traffic elsewhere."""

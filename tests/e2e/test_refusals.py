@@ -161,6 +161,28 @@ def test_a_name_that_breaks_a_rule_is_400_naming_the_field(mesh: WholeMesh, regi
     assert "model.name" in refused(lambda: registry.CreateModel(request, metadata=mesh.bearer())).fields
 
 
+def test_a_request_that_is_too_large_is_refused_with_a_reason_over_rest_and_over_grpc(mesh: WholeMesh, registry: Any) -> None:
+    model = model_pb2.Model(name="large", description="x" * (17 << 20))
+
+    response = mesh.request("POST", "/api/v1/models", json={"name": model.name, "description": model.description})
+    refusal = refused(lambda: registry.CreateModel(registry_service_pb2.CreateModelRequest(model=model), metadata=mesh.bearer()))
+
+    assert response.status_code == 413
+    assert body_of(response)["details"][0]["reason"] == "REQUEST_TOO_LARGE"
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+
+
+def test_a_message_of_a_stream_that_is_too_large_is_refused_by_grpc_itself(mesh: WholeMesh, registry: Any) -> None:
+    """As docs/errors.md says it: without details."""
+    request = registry_service_pb2.UploadBlobRequest(upload_id="any", data=b"x" * (17 << 20))
+
+    with pytest.raises(grpc.RpcError) as caught:
+        registry.UploadBlob(iter([request]), metadata=mesh.bearer())
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.details() == f"SERVER: Received message larger than max ({request.ByteSize()} vs. {16 << 20})"
+
+
 def test_an_unknown_path_is_404_in_the_same_shape(mesh: WholeMesh) -> None:
     response = mesh.request("GET", "/api/v1/no/such/path")
     assert response.status_code == 404

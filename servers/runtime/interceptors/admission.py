@@ -1,4 +1,4 @@
-"""Refuses calls that come after the server has stopped taking them."""
+"""Refuses calls that are too many, or come after the server has stopped taking them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AdmissionInterceptor:
         self._admission = admission
 
     def wrap(self, method: Method, inner: Behaviour) -> Behaviour:
-        """Gives a behaviour that is not run once the server has closed."""
+        """Gives a behaviour that is not run where the server takes no more calls."""
         del method
 
         def admitted(request: Any, call: Call) -> Any:

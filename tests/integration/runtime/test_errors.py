@@ -135,12 +135,3 @@ def test_a_made_up_request_id_is_replaced_by_one_that_can_be_logged(stub: Any, p
     refusal = refused(lambda: stub.Echo(pb.EchoRequest(fail="bug"), metadata=[*bearer(), ("x-request-id", 'a" b')]))
 
     assert len(refusal.the(error_details_pb2.RequestInfo).request_id) == 36
-
-
-def test_a_message_above_the_limit_is_refused_by_the_transport(serve: Callable[..., Any], connect: Callable[..., Any], pb: Any) -> None:
-    stub = connect(serve(settings={"max_message_bytes": 4096}).address)
-
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Echo(pb.EchoRequest(text="x" * 5000))
-
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
