@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
-import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.default import DefaultDialect
+from urllib3.poolmanager import PoolManager
+
+from tests.clean_fork import run_in_fork
 
 _FILE_CALLS = ("fsync", "fdatasync", "ftruncate", "link", "mkdir", "open", "rename", "replace", "rmdir", "unlink", "utime", "fchmod")
 _NEED_ROOM = frozenset(
     f"before os.{name}" for name in ("fdatasync", "fsync", "link", "mkdir", "open to create", "rename", "replace", "write")
 )
 _KILLED = 137
-_REFUSED = 3
 
 
 class KillPoints:
@@ -53,17 +57,10 @@ class KillPoints:
         for name in _FILE_CALLS:
             self._wrap(os, name, f"os.{name}")
         self._split_writes()
-        if "sqlalchemy" in sys.modules:
-            from sqlalchemy import Engine, event
-            from sqlalchemy.engine.default import DefaultDialect
-
-            event.listen(Engine, "before_cursor_execute", lambda _c, _u, statement, *_: self.reach(f"before {statement[:40]}"))
-            event.listen(Engine, "after_cursor_execute", lambda _c, _u, statement, *_: self.reach(f"after {statement[:40]}"))
-            self._wrap(DefaultDialect, "do_commit", "commit")
-        if "urllib3" in sys.modules:
-            from urllib3.poolmanager import PoolManager
-
-            self._wrap(PoolManager, "urlopen", "request")
+        event.listen(Engine, "before_cursor_execute", lambda _c, _u, statement, *_: self.reach(f"before {statement[:40]}"))
+        event.listen(Engine, "after_cursor_execute", lambda _c, _u, statement, *_: self.reach(f"after {statement[:40]}"))
+        self._wrap(DefaultDialect, "do_commit", "commit")
+        self._wrap(PoolManager, "urlopen", "request")
 
     def _wrap(self, owner: Any, name: str, label: str) -> None:
         original = getattr(owner, name)
@@ -92,52 +89,44 @@ class KillPoints:
         os.write = write  # type: ignore[assignment]
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    work: Callable[[], object]
+    stop_at: int | None = None
+    is_full: bool = False
+    refusals: tuple[type[Exception], ...] = ()
+
+    def __call__(self) -> tuple[bool, list[str]]:
+        """Do the work; return whether it was refused, and the names of the points it reached."""
+        points = KillPoints(self.stop_at, is_full=self.is_full)
+        points.install()
+        try:
+            self.work()
+        except self.refusals:
+            return True, points.names
+        return False, points.names
+
+
 def points_of(work: Callable[[], object]) -> list[str]:
-    """Run work in a child that lives, and return the names of the points it reached."""
-    status, names = _run(work, KillPoints(None), ())
-    assert status == 0, "the work failed by itself; see its traceback above"
-    return names
+    """Run work in a child that lives, and return the names of the points it reached.
+
+    Args:
+        work: What to do. It is pickled, here and below (see `run_in_fork`).
+    """
+    ending = run_in_fork(_Attempt(work))
+    assert ending.status == 0, f"the work {ending}"
+    return list(ending.answer[1])
 
 
 def kill_at(work: Callable[[], object], point: int) -> bool:
     """Run work in a child that dies at a point; return whether it got there."""
-    status, _ = _run(work, KillPoints(point), ())
-    assert status in {0, _KILLED}, "the work failed by itself; see its traceback above"
-    return status == _KILLED
+    ending = run_in_fork(_Attempt(work, point))
+    assert ending.status in {0, _KILLED}, f"the work that was to be killed at point {point} {ending}"
+    return ending.status == _KILLED
 
 
 def full_at(work: Callable[[], object], point: int, refusal: type[Exception]) -> bool:
     """Run work in a child whose disk is full at a point; return whether it was refused with that error, or else succeeded."""
-    status, _ = _run(work, KillPoints(point, is_full=True), (refusal,))
-    assert status in {0, _REFUSED}, "the work failed with another error; see its traceback above"
-    return status == _REFUSED
-
-
-def _run(work: Callable[[], object], points: KillPoints, refusals: tuple[type[Exception], ...]) -> tuple[int, list[str]]:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _be_the_child(work, points, refusals, writer)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        names = pipe.read().decode().splitlines()
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), names
-
-
-def _be_the_child(work: Callable[[], object], points: KillPoints, refusals: tuple[type[Exception], ...], writer: int) -> None:
-    write = os.write
-    status = 1
-    try:
-        points.install()
-        work()
-        write(writer, "\n".join(points.names).encode())
-        status = 0
-    except refusals:
-        status = _REFUSED
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+    ending = run_in_fork(_Attempt(work, point, is_full=True, refusals=(refusal,)))
+    assert ending.status == 0, f"the work whose disk was full at point {point} {ending}"
+    return bool(ending.answer[0])

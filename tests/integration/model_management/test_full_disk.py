@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import resource
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
-from model_management import ModelRegistry, VersionState, create_registry
+from model_management import ModelRegistry, VersionState
 from model_management.errors import StorageFull
 from model_management.metadata.operations import LocalBackend
 from model_management.metadata.sql import SqlStore
@@ -24,6 +25,31 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path) -> RegistrySpec:
     return RegistrySpec(request.param, {"path": tmp_path / "registry"})
 
 
+def save(spec: RegistrySpec, source: Path, content: str) -> None:
+    with spec.open() as registry:
+        registry.save_model(source, "m", tags={"content": content})
+
+
+def save_with_little_room(spec: RegistrySpec, source: Path) -> None:
+    with spec.open() as registry:
+        registry.metadata_backend.backend.check()
+        make_large_files_impossible(1_000_000)
+        registry.save_model(source, "m")
+
+
+def save_until_full(spec: RegistrySpec, source: Path) -> None:
+    make_large_files_impossible(20_000)
+    with spec.open() as registry:
+        while True:
+            registry.save_model(small_file(source, "x"), "m")
+
+
+def make_large_files_impossible(size_bytes: int) -> None:
+    # The system's own limit on the size of a file is the nearest thing to a small disk that needs no root.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+
+
 def whole_versions(registry: ModelRegistry) -> int:
     """Find every version complete and loadable, and return how many there are."""
     versions = list(registry.search_versions(order_by="version", name="m"))
@@ -35,25 +61,20 @@ def whole_versions(registry: ModelRegistry) -> int:
 
 def test_a_disk_that_is_full_at_any_point_of_a_save_is_a_clean_error(spec, tmp_path):
     source = tmp_path / "source"
-
-    def save(content: str) -> None:
-        with spec.open() as registry:
-            registry.save_model(source, "m", tags={"content": content})
-
     small_file(source, "first")
-    save("first")
-    points = points_of(lambda: save("second"))
+    save(spec, source, "first")
+    points = points_of(partial(save, spec, source, "second"))
     versions, refusals = 2, 0
     for point in range(1, len(points) + 1):
         small_file(source, f"at {point}")
-        refused = full_at(lambda: save(f"at {point}"), point, StorageFull)  # noqa: B023 - the child runs now
+        refused = full_at(partial(save, spec, source, f"at {point}"), point, StorageFull)
         with spec.open() as registry:
             found = whole_versions(registry)
         assert found == versions + (not refused), points[point - 1]
         versions = found
         refusals += refused
     assert refusals > 8
-    save("last")
+    save(spec, source, "last")
     with spec.open() as registry:
         assert whole_versions(registry) == versions + 1
     assert list((Path(spec.options["path"]) / "tmp").iterdir()) == []
@@ -66,16 +87,7 @@ def test_a_file_that_does_not_fit_is_refused_and_leaves_no_blob(spec, tmp_path):
         registry.save_model(source, "m")
         stored = {blob.digest for blob in registry.storage.blobs.iterate()}
     (source / "large.bin").write_bytes(b"x" * 3_000_000)
-
-    def save_with_little_room() -> None:
-        with spec.open() as registry:
-            registry.metadata_backend.backend.check()
-            # The system's own limit on the size of a file is the nearest thing to a small disk that needs no root.
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
-            registry.save_model(source, "m")
-
-    assert full_at(save_with_little_room, 0, StorageFull)
+    assert full_at(partial(save_with_little_room, spec, source), 0, StorageFull)
     with spec.open() as registry:
         assert whole_versions(registry) == 1
         assert {blob.digest for blob in registry.storage.blobs.iterate()} == stored
@@ -103,15 +115,9 @@ def test_a_database_that_is_full_is_a_clean_error_and_goes_on_when_there_is_room
 
 
 def test_a_log_that_cannot_grow_is_a_clean_error_and_is_not_damaged(tmp_path):
-    def save_until_full() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-        with create_registry("local", path=tmp_path / "registry") as registry:
-            while True:
-                registry.save_model(small_file(tmp_path / "source", "x"), "m")
-
-    assert full_at(save_until_full, 0, StorageFull)
-    with create_registry("local", path=tmp_path / "registry") as registry:
+    spec = RegistrySpec("local", {"path": tmp_path / "registry"})
+    assert full_at(partial(save_until_full, spec, tmp_path / "source"), 0, StorageFull)
+    with spec.open() as registry:
         saved = whole_versions(registry)
         assert saved > 3
         assert registry.save_model(small_file(tmp_path / "source", "x"), "m").version == saved + 1

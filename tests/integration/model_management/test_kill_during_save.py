@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,28 +49,29 @@ def with_s3(url: str, s3: S3Server, folder: Path) -> RegistrySpec:
 def test_kill_at_any_point_leaves_a_whole_version_or_none(request: pytest.FixtureRequest, combination: str, tmp_path: Path):
     spec: RegistrySpec = request.getfixturevalue(combination)
     source = tmp_path / "source"
-
-    def save(content: str) -> None:
-        with spec.open() as registry:
-            registry.save_model(small_file(source, content), "m", "d", tags={"content": content}, metrics={"x": 1.0})
-
-    save("first")
-    points = points_of(lambda: save("second"))
+    save(spec, source, "first")
+    points = points_of(partial(save, spec, source, "second"))
     assert len(points) > 20, points
     outcomes = set()
     versions = 2
     # A save has a point more where its blob needs a new folder, so the last points are tried a few times more.
     for attempt, point in enumerate([*range(1, len(points) + 1), *range(len(points) - 3, len(points) + 1)] + [len(points)] * 4):
-        killed = kill_at(lambda: save(f"at {attempt}"), point)  # noqa: B023 - the child runs now
+        killed = kill_at(partial(save, spec, source, f"at {attempt}"), point)
         found = check_whole(spec)
         assert found - versions in {0, 1}, points[point - 1]
         outcomes.add((killed, found - versions))
         versions = found
     # Some kills came before the version was there, some after; every other way is covered by `check_whole`.
     assert {(True, 0), (True, 1)} <= outcomes
-    save("last")
+    save(spec, source, "last")
     assert check_whole(spec) == versions + 1
     assert leftovers_are_garbage(spec)
+
+
+def save(spec: RegistrySpec, source: Path, content: str) -> None:
+    """Save a version whose file and tag are the content."""
+    with spec.open() as registry:
+        registry.save_model(small_file(source, content), "m", "d", tags={"content": content}, metrics={"x": 1.0})
 
 
 def check_whole(spec: RegistrySpec) -> int:
