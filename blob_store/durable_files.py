@@ -12,10 +12,12 @@ from pathlib import Path
 
 from blob_store.errors import StorageFull
 
-__all__ = ["SyncBeside", "full_disk_is_typed", "locked", "sync_data", "sync_folder", "write_all"]
+__all__ = ["SyncAlong", "SyncBeside", "full_disk_is_typed", "locked", "sync_data", "sync_folder", "write_all"]
 
 _SYNC_BESIDE_FROM_BYTES = 4 << 20
 """Below this a thread costs more than it saves."""
+_SYNC_ALONG_EVERY_BYTES = 16 << 20
+"""How much may wait for the disk while a file grows."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -87,6 +89,11 @@ class SyncBeside:
     def __exit__(self, *_: object) -> None:
         self._join()
 
+    @property
+    def is_done(self) -> bool:
+        """Return whether it need not be waited for."""
+        return self._thread is None or not self._thread.is_alive()
+
     def finish(self) -> None:
         """Wait for it. The system reports an error of the disk only once, so here is where it is raised."""
         self._join()
@@ -103,3 +110,45 @@ class SyncBeside:
             sync_data(self._descriptor)
         except OSError as error:
             self._error = error
+
+
+class SyncAlong:
+    """Has a file written to the disk while it grows, so that whoever syncs it at its end waits for little. Use it in a ``with`` block.
+
+    Args:
+        descriptor: The file; open for longer than the block.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._unsynced_bytes = 0
+        self._running: SyncBeside | None = None
+
+    def __enter__(self) -> SyncAlong:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._running is not None:
+            self._running.__exit__()
+
+    def written(self, size_bytes: int) -> None:
+        """Take note of bytes that were written.
+
+        Raises:
+            OSError: If bytes of earlier notes did not reach the disk.
+        """
+        self._unsynced_bytes += size_bytes
+        if self._unsynced_bytes >= _SYNC_ALONG_EVERY_BYTES and (self._running is None or self._running.is_done):
+            self.finish()
+            self._unsynced_bytes = 0
+            self._running = SyncBeside(self._descriptor).__enter__()
+
+    def finish(self) -> None:
+        """Wait for what is being written to the disk; the rest is left to the caller.
+
+        Raises:
+            OSError: If it did not get there.
+        """
+        running, self._running = self._running, None
+        if running is not None:
+            running.finish()

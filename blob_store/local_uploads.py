@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blob_store.digest import CHUNK_BYTES, BesideHasher, digest_of, hex_of
-from blob_store.durable_files import full_disk_is_typed, sync_data, sync_folder, write_all
+from blob_store.durable_files import SyncAlong, full_disk_is_typed, sync_data, sync_folder, write_all
 from blob_store.errors import (
     BlobNotFound,
     BlobTooLarge,
@@ -91,16 +91,19 @@ class LocalUploads:
                 os.pwrite(writer, turn, 0)
             running = self._hashes.take(upload_id, offset, turn_before)
             # Without the hash of what came before, nothing is hashed here: completing reads it all.
-            with BesideHasher(running) as hasher:
+            with BesideHasher(running) as hasher, SyncAlong(data) as syncing:
                 written = offset
                 try:
                     for chunk in chunks_of(chunks):
                         self._write_chunk(upload, data, writer, turn, written, chunk)
+                        with full_disk_is_typed():
+                            syncing.written(len(chunk))
                         written += len(chunk)
                         if running is not None:
                             hasher.update(chunk)
                 finally:
                     with full_disk_is_typed():
+                        syncing.finish()
                         sync_data(data)
                     if running is not None:
                         self._hashes.keep(upload_id, written, hasher.finish(), turn)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from mlmesh.errors import DataLoss, InvalidArgument
+
+if TYPE_CHECKING:
+    from blob_store.digest import BesideHasher
 
 PIECE_BYTES = 1024 * 1024
 """Size of the pieces in which bytes travel: large enough to be fast, small enough for constant memory."""
@@ -34,12 +36,12 @@ class Source:
 
 def describe(path: Path, name: str) -> Source:
     """Reads a file once, for its digest and length."""
-    sha256, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
+    size = 0
+    with path.open("rb") as file, _hasher() as hasher:
         while piece := file.read(PIECE_BYTES):
-            sha256.update(piece)
+            hasher.update(piece)
             size += len(piece)
-    return Source(path, name, f"sha256:{sha256.hexdigest()}", size)
+        return Source(path, name, hasher.digest(), size)
 
 
 def sources_of(path: Path) -> list[Source]:
@@ -92,8 +94,8 @@ class Download:
     target: Path
     digest: str
     size_bytes: int = 0
-    _sha256: Any = field(default_factory=hashlib.sha256)
     _file: BinaryIO | None = None
+    _hasher: BesideHasher | None = None
 
     @property
     def partial(self) -> Path:
@@ -104,13 +106,15 @@ class Download:
         """Opens it, and takes up what an earlier attempt left."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        self._hasher = _hasher()
         while piece := self._file.read(PIECE_BYTES):
-            self._count(piece)
+            self._count(self._hasher, piece)
 
     def append(self, piece: bytes) -> None:
         """Adds what has arrived."""
-        self._opened().write(piece)
-        self._count(piece)
+        file, hasher = self._opened()
+        self._count(hasher, piece)
+        file.write(piece)
 
     def finish(self) -> None:
         """Puts the file into its place.
@@ -118,26 +122,38 @@ class Download:
         Raises:
             DataLoss: It is not what it has to be; the partial file is gone.
         """
+        _, hasher = self._opened()
+        digest = hasher.digest()
         self.close()
-        if f"sha256:{self._sha256.hexdigest()}" != self.digest:
+        if digest != self.digest:
             self.partial.unlink()
             raise DataLoss(f"{self.target.name} was damaged on its way: its digest is not {self.digest}", reason="DIGEST_MISMATCH")
         self.partial.replace(self.target)
 
     def close(self) -> None:
         """Closes it; what has arrived stays, to be gone on with."""
+        if self._hasher is not None:
+            self._hasher.close()
+            self._hasher = None
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
+    def _opened(self) -> tuple[BinaryIO, BesideHasher]:
+        if self._file is None or self._hasher is None:
             raise ValueError("the download is not open")
-        return self._file
+        return self._file, self._hasher
 
-    def _count(self, piece: bytes) -> None:
-        self._sha256.update(piece)
+    def _count(self, hasher: BesideHasher, piece: bytes) -> None:
+        hasher.update(piece)
         self.size_bytes += len(piece)
+
+
+def _hasher() -> BesideHasher:
+    """Hashes beside the reading and writing. Imported where bytes move: a caller that only predicts starts without the blob store."""
+    from blob_store.digest import BesideHasher
+
+    return BesideHasher()
 
 
 def is_whole(path: Path, digest: str) -> bool:
