@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +26,21 @@ def test_the_program_of_the_installed_package_is_found_without_importing_it() ->
     assert envoy_program().name == "envoy"
 
 
-def test_the_bootstrap_file_names_the_control_plane_and_the_admin_socket_only(tmp_path: Path) -> None:
-    settings = GatewaySettings(data_dir=tmp_path, run_dir=tmp_path)
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    # The path of a Unix socket is short, and that of `tmp_path` may not be.
+    with tempfile.TemporaryDirectory(prefix="gw-") as folder:
+        yield Path(folder)
+
+
+def test_the_bootstrap_file_names_the_control_plane_and_the_admin_socket_only(run_dir: Path, tmp_path: Path) -> None:
+    settings = GatewaySettings(data_dir=tmp_path, run_dir=run_dir)
 
     command = write_bootstrap(settings)
 
     written = json.loads(settings.bootstrap_file.read_text())
     assert settings.bootstrap_file.stat().st_mode & 0o777 == 0o600
-    assert written["admin"]["address"]["pipe"] == {"path": str(tmp_path / "envoy-admin.sock"), "mode": 0o600}
+    assert written["admin"]["address"]["pipe"] == {"path": str(run_dir / "envoy-admin.sock"), "mode": 0o600}
     assert [cluster["name"] for cluster in written["static_resources"]["clusters"]] == ["control-plane"]
     assert "listeners" not in written["static_resources"]
     assert command[1:3] == ["--config-path", str(settings.bootstrap_file)]

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -24,6 +25,13 @@ def taken_port() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    # Short, unlike `tmp_path` may be: where the path of a Unix socket would grow too long, `run` is not in the data directory.
+    with tempfile.TemporaryDirectory(prefix="mesh-") as folder:
+        yield Path(folder)
 
 
 def test_a_port_in_use_is_refused_and_named(tmp_path: Path, taken_port: int) -> None:
@@ -66,11 +74,11 @@ def test_a_data_directory_that_cannot_be_made_is_refused_and_named(tmp_path: Pat
         run_mesh(tmp_path / "file" / "data", "127.0.0.1", 0, on_started=lambda _: None)
 
 
-def test_a_socket_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir(mode=0o755)
-    (tmp_path / "run").chmod(0o755)
+def test_a_socket_folder_that_others_may_enter_is_refused(data_dir: Path) -> None:
+    (data_dir / "run").mkdir(mode=0o755)
+    (data_dir / "run").chmod(0o755)
     with pytest.raises(CannotStart, match="run has to be a folder of yours that nobody else may enter"):
-        run_mesh(tmp_path, "127.0.0.1", 0, on_started=lambda _: None)
+        run_mesh(data_dir, "127.0.0.1", 0, on_started=lambda _: None)
 
 
 def test_a_wrong_setting_of_the_supervisor_is_refused_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
