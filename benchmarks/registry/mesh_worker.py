@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mlmesh
 
+from benchmarks.registry.callers import seconds_of
 from model_management import FileEntry, create_registry
 from model_management.model import NewVersion
 
@@ -37,14 +38,12 @@ class ServedCaller:
         self._registry.create_model(NAME)
         return 0.0
 
-    def versions(self, count: int) -> float:
+    def versions(self, count: int, callers: int) -> float:
         """Creates versions with small metadata; returns seconds."""
-        started = time.perf_counter()
-        for number in range(count):
-            self._registry.create_model_version(
-                NAME, files=[self._file], tags={"team": "a", "number": str(number)}, description=DESCRIPTION
-            )
-        return time.perf_counter() - started
+        return seconds_of(self._create_version, count, callers)
+
+    def _create_version(self, number: int) -> None:
+        self._registry.create_model_version(NAME, files=[self._file], tags={"team": "a", "number": str(number)}, description=DESCRIPTION)
 
     def save(self, path: str) -> float:
         """Saves a file as a version; returns seconds."""
@@ -77,14 +76,13 @@ class LibraryCaller:
         self._registry.create_model(NAME)
         return 0.0
 
-    def versions(self, count: int) -> float:
+    def versions(self, count: int, callers: int) -> float:
         """Creates versions with small metadata; returns seconds."""
-        backend, project = self._registry.metadata_backend.backend, self._registry.project
-        started = time.perf_counter()
-        for number in range(count):
-            new = NewVersion(description=DESCRIPTION, tags={"team": "a", "number": str(number)}, files=(self._file,))
-            backend.create_version(project, NAME, new)
-        return time.perf_counter() - started
+        return seconds_of(self._create_version, count, callers)
+
+    def _create_version(self, number: int) -> None:
+        new = NewVersion(description=DESCRIPTION, tags={"team": "a", "number": str(number)}, files=(self._file,))
+        self._registry.metadata_backend.backend.create_version(self._registry.project, NAME, new)
 
     def save(self, path: str) -> float:
         """Saves a file as a version; returns seconds."""
@@ -104,5 +102,5 @@ if __name__ == "__main__":
     caller = ServedCaller(place) if kind == "served" else LibraryCaller(place)
     print("ready", flush=True)
     for line in sys.stdin:
-        name, argument = json.loads(line)
-        print(getattr(caller, name)(argument), flush=True)
+        name, *arguments = json.loads(line)
+        print(getattr(caller, name)(*arguments), flush=True)

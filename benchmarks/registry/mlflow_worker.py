@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-# Installed in a venv of its own, where this runs.
+# Installed in a venv of its own, where this runs as a script: its folder is on the path, and nothing else of ours.
 import mlflow  # type: ignore[import-not-found]
+from callers import seconds_of  # type: ignore[import-not-found]
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts  # type: ignore[import-not-found]
 
@@ -35,15 +36,15 @@ class Caller:
         self._client.create_registered_model(NAME)
         self._saved = ""
 
-    def versions(self, count: int) -> float:
+    def versions(self, count: int, callers: int) -> float:
         """Creates versions with small metadata; returns seconds."""
-        source = f"{self._run.artifact_uri}/weights"
-        started = time.perf_counter()
-        for number in range(count):
-            self._client.create_model_version(
-                NAME, source, self._run.run_id, tags={"team": "a", "number": str(number)}, description="Retrained", await_creation_for=None
-            )
-        return time.perf_counter() - started
+        return float(seconds_of(self._create_version, count, callers))
+
+    def _create_version(self, number: int) -> None:
+        tags = {"team": "a", "number": str(number)}
+        self._client.create_model_version(
+            NAME, f"{self._run.artifact_uri}/weights", self._run.run_id, tags=tags, description="Retrained", await_creation_for=None
+        )
 
     def save(self, path: str) -> float:
         """Saves a file as a version; returns seconds."""
@@ -69,5 +70,5 @@ if __name__ == "__main__":
     caller = Caller(*sys.argv[1:3])
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        name, argument = json.loads(line)
-        print(getattr(caller, name)(argument), file=answers, flush=True)
+        name, *arguments = json.loads(line)
+        print(getattr(caller, name)(*arguments), file=answers, flush=True)

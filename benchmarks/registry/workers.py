@@ -31,10 +31,10 @@ class Worker:
         )
         self._answer()
 
-    def seconds(self, name: str, argument: object) -> float:
+    def seconds(self, name: str, *arguments: object) -> float:
         """Does one thing; returns how long it took."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([name, argument]) + "\n")
+        self._process.stdin.write(json.dumps([name, *arguments]) + "\n")
         self._process.stdin.flush()
         return float(self._answer())
 
