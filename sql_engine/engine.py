@@ -140,7 +140,9 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
+        # Straight to the driver: what SQLAlchemy does around a statement takes ten times as long as this one.
+        driver: Any = connection.connection.driver_connection
+        driver.execute(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}").close()
 
     return engine
 

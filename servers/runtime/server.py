@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -290,6 +291,8 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
         for server in servers:
             server.start()
             started.append(server)
+        # What is there now stays until the end; the collector need not walk through it again and again.
+        gc.freeze()
         asked_to_stop.wait()
     except (ContractError, ListenError, ValueError, ImportError, OSError) as error:
         # These say themselves what is wrong with settings or surroundings; a stack adds nothing.
