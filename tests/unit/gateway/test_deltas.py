@@ -76,7 +76,9 @@ class Envoy:
             self.take(self._acknowledge(response, error="no"))
             return True
         for resource in response.resources:
-            self.have[response.type_url][resource.name] = resource.version
+            # What it has stopped asking for meanwhile, it drops.
+            if resource.name in self.asked.get(response.type_url, {resource.name}):
+                self.have[response.type_url][resource.name] = resource.version
         for name in response.removed_resources:
             self.have[response.type_url].pop(name, None)
         self._check()
