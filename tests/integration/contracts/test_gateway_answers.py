@@ -24,7 +24,10 @@ from tools.contracts.openapi.bodies import HTTP_BODY
 from tools.contracts.reading import Contracts, HttpBinding
 
 _UNHURRIED = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-_SEGMENT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="/:"), min_size=1, max_size=12)
+# Without dot segments, which clients and proxies resolve before a server sees the path (RFC 3986, 5.2.4).
+_SEGMENT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="/:"), min_size=1, max_size=12).filter(
+    lambda text: text not in {".", ".."}
+)
 
 Call = tuple[MethodDescriptor, HttpBinding]
 
