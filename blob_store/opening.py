@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -11,7 +12,7 @@ from blob_store.store import BlobStore
 
 __all__ = ["open_store"]
 
-_S3_OPTIONS = frozenset({"endpoint", "region"})
+_S3_OPTIONS = frozenset({"endpoint", "region", "renew_after_s"})
 
 
 def open_store(url: str, *, credentials: tuple[str, str] | None = None) -> BlobStore:
@@ -19,7 +20,8 @@ def open_store(url: str, *, credentials: tuple[str, str] | None = None) -> BlobS
 
     Args:
         url: ``file:///folder`` (made where it does not exist), or ``s3://bucket/prefix`` with the options ``endpoint``
-            (``http://127.0.0.1:9000``; AWS by default) and ``region`` as a query. Comes from the settings, never from a request.
+            (``http://127.0.0.1:9000``; AWS by default), ``region`` and ``renew_after_s`` (900 by default; see `S3BlobStore`) as a query.
+            Comes from the settings, never from a request.
         credentials: Access key and secret key of S3. By default they are looked for where AWS tools look: the environment
             (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``), ``~/.aws/credentials``, the role of the machine. Never in the URL.
 
@@ -47,4 +49,12 @@ def _open_s3(bucket: str, prefix: str, options: Mapping[str, str], credentials: 
     from blob_store.s3 import S3BlobStore, connect
 
     client = connect(options.get("endpoint", "https://s3.amazonaws.com"), region=options.get("region"), credentials=credentials)
+    if "renew_after_s" in options:
+        return S3BlobStore(client, bucket, prefix, renew_after=_seconds(options["renew_after_s"]))
     return S3BlobStore(client, bucket, prefix)
+
+
+def _seconds(text: str) -> timedelta:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise ValueError(f"renew_after_s is a whole number of seconds, not {text!r}")
+    return timedelta(seconds=int(text))

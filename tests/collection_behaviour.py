@@ -273,9 +273,10 @@ class CollectionBehaviour:
             blobs.stat(blob.digest)
 
     def test_saves_and_collections_at_once_lose_nothing(self, spec, tmp_path):
-        # A grace period longer than a save and shorter than the test; deleted versions are purged at once.
-        retention = Retention(deleted=timedelta(0), pending=timedelta(days=1), grace=timedelta(seconds=2))
-        deadline = time.monotonic() + 5
+        # A grace period longer than a save, and shorter than the test; deleted versions are purged at once.
+        grace_s = 3.0
+        retention = Retention(deleted=timedelta(0), pending=timedelta(days=1), grace=timedelta(seconds=grace_s))
+        deadline = time.monotonic() + 8
         stop = threading.Event()
         failures: list[BaseException] = []
         kept: list[VersionReference] = []
@@ -290,19 +291,22 @@ class CollectionBehaviour:
                 failures.append(error)
 
         def save(number: int) -> None:
-            try:
-                with spec.open(retention=retention) as registry:
-                    for turn in count():
-                        if time.monotonic() > deadline:
-                            return
+            with spec.open(retention=retention) as registry:
+                for turn in count():
+                    started = time.monotonic()
+                    if started > deadline:
+                        return
+                    try:
                         # Contents repeat, so that a save often finds its blob there, about to be collected.
                         saved = registry.save_model(small_file(tmp_path / f"s{number}", f"{turn % 50}"), f"m{number}")
                         if turn % 4:
                             registry.delete_version(saved.model, saved.version)
                         else:
                             kept.append(saved.reference)
-            except BaseException as error:
-                failures.append(error)
+                    except BaseException as error:
+                        # One that a busy machine held up for longer than the grace period was promised nothing.
+                        if time.monotonic() - started < grace_s:
+                            failures.append(error)
 
         threads = [threading.Thread(target=save, args=(number,)) for number in range(2)]
         collector = threading.Thread(target=collect)
@@ -318,6 +322,7 @@ class CollectionBehaviour:
             catalog = ModelCatalog(registry.metadata_backend.backend, registry.storage.blobs)
             versions = list(registry.search_versions())
             assert {version.reference for version in versions} == set(kept)
+            assert len(kept) > 4
             assert sum(report.purged_version_count for report in reports) > 0
             assert [version.reference for version in versions if not catalog.verify_version(version).is_intact] == []
 

@@ -40,5 +40,7 @@ class TestMariadbWithS3(CollectionBehaviour):
 
 
 def spec_with_s3(url: str, s3: S3Server, folder: Path) -> RegistrySpec:
-    options = {"path": folder, "url": url, "storage": s3.url(uuid.uuid4().hex), "storage_credentials": s3.credentials}
+    # The grace period of a collection has to be longer than a blob goes unrenewed.
+    storage = f"{s3.url(uuid.uuid4().hex)}&renew_after_s=1"
+    options = {"path": folder, "url": url, "storage": storage, "storage_credentials": s3.credentials}
     return RegistrySpec("database", options)

@@ -16,7 +16,7 @@ def test_a_file_url_opens_a_folder(tmp_path: Path) -> None:
 
 
 def test_an_s3_url_opens_a_bucket_without_asking_it_anything() -> None:
-    store = open_store("s3://bucket/a/b?endpoint=http://127.0.0.1:1&region=eu-west-1", credentials=("key", "secret"))
+    store = open_store("s3://bucket/a/b?endpoint=http://127.0.0.1:1&region=eu-west-1&renew_after_s=60", credentials=("key", "secret"))
     assert repr(store) == "S3BlobStore('bucket', 'a/b/objects/')"
 
 
@@ -33,6 +33,8 @@ def test_an_s3_url_opens_a_bucket_without_asking_it_anything() -> None:
         ("s3://bucket?endpoint=127.0.0.1:9000", "endpoint of the form"),
         ("s3://bucket?endpoint=http://user:secret@host", "endpoint of the form"),
         ("s3://bucket?end_point=http://host", "unknown options"),
+        ("s3://bucket?renew_after_s=soon", "whole number of seconds"),
+        ("s3://bucket?renew_after_s=-1", "whole number of seconds"),
         ("s3://key:secret@bucket/prefix", "credentials"),
     ],
 )
