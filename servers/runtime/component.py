@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _LOGGER = logging.getLogger(__name__)
-_FIRST_RETRY_S = 0.05
+_FIRST_RETRY_PAUSE_S = 0.1
+_LONGEST_RETRY_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,13 @@ class DependencyMonitor:
 
     def _watch(self, dependency: Dependency) -> None:
         check = _Check(dependency)
-        pause_s = _FIRST_RETRY_S
+        failures = 0
         while not self._stopped.is_set():
             reason, latency_ms = check.run()
             self._record(dependency, reason, latency_ms)
             self._report()
-            # What is away is looked for more often at first: a server that starts waits for what starts beside it.
-            pause_s = min(pause_s * 2, self._interval_s) if reason else _FIRST_RETRY_S
-            self._stopped.wait(pause_s if reason else self._interval_s)
+            failures = failures + 1 if reason else 0
+            self._stopped.wait(check_pause_s(failures, self._interval_s))
 
     def _record(self, dependency: Dependency, reason: str, latency_ms: float) -> None:
         with self._lock:
@@ -135,6 +135,21 @@ class DependencyMonitor:
                 return
             self._was_ready = is_ready
             self._on_change(is_ready)
+
+
+def check_pause_s(failures_in_a_row: int, interval_s: float) -> float:
+    """Returns the pause before a dependency is checked again, in seconds.
+
+    What is away is looked for more often: a server that starts waits for what starts beside it, and what was killed is soon back.
+
+    Args:
+        failures_in_a_row: How many checks have failed since the last that did not.
+        interval_s: Pause between two checks of what works, in seconds.
+    """
+    if failures_in_a_row == 0:
+        return interval_s
+    # The exponent is capped so that what is away for a year does not overflow a float.
+    return min(interval_s, _LONGEST_RETRY_PAUSE_S, _FIRST_RETRY_PAUSE_S * 2.0 ** min(failures_in_a_row - 1, 32))
 
 
 class _Check:

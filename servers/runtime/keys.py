@@ -16,6 +16,7 @@ from servers.runtime.tokens import keys_unavailable
 
 _LOGGER = logging.getLogger(__name__)
 _SHORTEST_REFRESH_PAUSE_S = 0.5
+_LONGEST_RETRY_PAUSE_S = 0.25
 
 
 def keys_of_jwks(document: bytes | str) -> dict[str, Any]:
@@ -38,6 +39,16 @@ def keys_of_jwks(document: bytes | str) -> dict[str, Any]:
         for key in parsed["keys"]
         if isinstance(key, dict) and key.get("kty") == "RSA" and key.get("use", "sig") == "sig" and isinstance(key.get("kid"), str)
     }
+
+
+def fetch_pause_s(interval_s: float, *, is_reachable: bool) -> float:
+    """Returns the pause before the next fetch, in seconds: a users server that was away is noticed soon after it is back.
+
+    Args:
+        interval_s: Pause between two fetches that succeed, in seconds.
+        is_reachable: Whether the last one did.
+    """
+    return interval_s if is_reachable else min(interval_s, _LONGEST_RETRY_PAUSE_S)
 
 
 class LocalKeys:
@@ -174,7 +185,7 @@ class RemoteKeys:
     def _run(self) -> None:
         while not self._stopped.is_set():
             self._fetch()
-            if self._wanted.wait(self._interval_s if self._keys else _SHORTEST_REFRESH_PAUSE_S):
+            if self._wanted.wait(fetch_pause_s(self._interval_s, is_reachable=self._reachable)):
                 self._wanted.clear()
                 self._stopped.wait(0.05)
 

@@ -28,6 +28,10 @@ DEFAULT_PATIENCE_S = 5.0
 """A server that was stopped or killed is back within 3 s; longer waits would fill the caller's own worker threads."""
 
 
+RECONNECT_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
+"""A peer that restarts is back within 3 s, and what is waited after that comes on top; gRPC's own back-off grows to 2 minutes."""
+
+
 class Identity(Protocol):
     """Gives the token that our calls carry."""
 
@@ -78,9 +82,7 @@ def open_channel(
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(service_config(services))),
         ("grpc.enable_retries", 1),
-        # A peer that restarts is back within 3 s; the default of gRPC would let its callers wait up to 2 minutes.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        *RECONNECT_OPTIONS,
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
     ]

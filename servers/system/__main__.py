@@ -43,7 +43,8 @@ def build(settings: SystemSettings, *, verifier: TokenVerifier | None = None) ->
     closers: list[Callable[[], object]] = [identity.close]
     peers = {}
     for name, address in settings.component_addresses.items():
-        anonymous = open_channel(address, settings=settings)
+        # That somebody is away is the answer here, and not a reason to wait for her.
+        anonymous = open_channel(address, settings=settings, patience_s=0)
         identified = open_channel(address, identity=identity, settings=settings)
         closers += [anonymous.close, identified.close]
         peers[name] = ComponentPeer(

@@ -85,6 +85,7 @@ Ask = Callable[[], ComponentReport]
 """Asks one component how it is; raises `NoAnswerError`."""
 
 
+_SHARE_WHILE_ILL = 0.25
 _ADDRESSES = re.compile(
     r"(?:unix|ipv4|ipv6|dns|https?|postgresql|mysql|s3|file)(?:\+\w+)?:\S+"  # targets and URLs
     r"|(?<![\w.])(?:\.{0,2}/[^\s/:;,'\"]+){2,}/?"  # paths
@@ -104,7 +105,7 @@ class HealthWatch:
 
     Args:
         components: How to ask each, by name.
-        cache_s: How long an answer is given again, in seconds.
+        cache_s: How long an answer is given again, in seconds; one that is not healthy a quarter of that, for those who wait for a better.
         now: The time now.
         clock: Monotonic seconds.
     """
@@ -130,12 +131,12 @@ class HealthWatch:
     def report(self) -> MeshReport:
         """How the mesh is, at most `cache_s` old. While one caller asks, the others get the answer before."""
         known = self._report
-        if known is not None and self._clock() - self._asked_at < self._cache_s:
+        if known is not None and self._is_fresh(known):
             return known
         if not self._asking.acquire(blocking=known is None) and known is not None:
             return known
         try:
-            if self._report is None or self._clock() - self._asked_at >= self._cache_s:
+            if self._report is None or not self._is_fresh(self._report):
                 self._report = self._ask_all()
                 self._asked_at = self._clock()
             return self._report
@@ -145,6 +146,9 @@ class HealthWatch:
     def close(self) -> None:
         """Stops asking."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _is_fresh(self, report: MeshReport) -> bool:
+        return self._clock() - self._asked_at < self._cache_s * (1 if report.state is Health.HEALTHY else _SHARE_WHILE_ILL)
 
     def _ask_all(self) -> MeshReport:
         checked_at = self._now()

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from servers.runtime.errors import Unavailable
-from servers.runtime.keys import LocalKeys, RemoteKeys, keys_of_jwks
+from servers.runtime.keys import LocalKeys, RemoteKeys, fetch_pause_s, keys_of_jwks
 
 KEY = rsa.generate_private_key(65537, 2048).public_key()
 
@@ -115,6 +115,12 @@ def test_the_last_answer_stays_in_force_while_the_users_server_is_away(users: Us
     users.is_away = False
     users.wait_for_fetches(3)
     remote.check_reachable()
+
+
+def test_a_users_server_that_is_away_is_asked_again_sooner_than_one_that_answers() -> None:
+    assert fetch_pause_s(2.0, is_reachable=True) == 2.0
+    assert fetch_pause_s(2.0, is_reachable=False) <= 0.25
+    assert fetch_pause_s(0.02, is_reachable=False) == 0.02
 
 
 class Store:

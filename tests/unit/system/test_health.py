@@ -102,6 +102,20 @@ def test_an_answer_is_given_again_for_a_moment(clock):
     assert users.asked == 2
 
 
+def test_an_answer_that_is_not_healthy_is_given_again_for_a_shorter_moment(clock):
+    users = Component(clock, failure="not reachable")
+    watching = watch(clock, users=users)
+
+    watching.report()
+    clock.seconds = 0.2
+    watching.report()
+    assert users.asked == 1
+
+    clock.seconds = 0.25
+    users.failure = ""
+    assert watching.report().state is Health.HEALTHY
+
+
 def test_callers_do_not_wait_for_a_component_that_hangs_once_an_answer_is_known(clock):
     users = Component(clock)
     watching = watch(clock, users=users)
