@@ -63,6 +63,9 @@ class WholeMesh:
     def pid(self, process: str) -> int | None:
         return next(one["pid"] for one in self.state["processes"] if one["name"] == process)
 
+    def restarts(self, process: str) -> int:
+        return next(int(one["restarts"]) for one in self.state["processes"] if one["name"] == process)
+
     def processes(self) -> list[psutil.Process]:
         supervisor = psutil.Process(self.state["supervisor_pid"])
         return [supervisor, *supervisor.children(recursive=True)]

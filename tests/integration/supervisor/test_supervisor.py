@@ -34,15 +34,16 @@ def test_a_process_is_started_after_those_it_waits_for_and_stopped_before_those_
     assert bench.events() == ["back started", "front started", "front stopping", "back stopping"]
 
 
-def test_a_killed_process_is_back_within_three_seconds_and_the_others_stay(bench: Bench) -> None:
+def test_a_killed_process_is_started_again_without_a_pause_and_the_others_stay(bench: Bench) -> None:
+    # With a pause it would not be back before the test has given up.
+    an_hour = {"second_restart_delay_s": 3600, "longest_restart_delay_s": 3600}
+
     async def scenario() -> None:
-        async with bench.supervise(bench.server("a"), bench.server("b")) as supervisor:
+        async with bench.supervise(bench.server("a"), bench.server("b"), **an_hour) as supervisor:
             first, other = (status.pid for status in supervisor.statuses)
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            killed_at = monotonic()
             await until(lambda: supervisor.statuses[0].restarts == 1 and all_healthy(supervisor), "the restart")
-            assert monotonic() - killed_at < 3
             assert supervisor.statuses[0].last_exit == "was killed by SIGKILL"
             assert supervisor.statuses[0].pid not in (None, first)
             assert supervisor.statuses[1].pid == other
