@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -63,10 +64,11 @@ class ArtifactStorage:
         with full_disk_is_typed():
             self._workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._workspace))
-            try:
-                yield path
-            finally:
-                shutil.rmtree(path, ignore_errors=True)
+            with _in_use(path):
+                try:
+                    yield path
+                finally:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, folder: Path) -> tuple[FileEntry, ...]:
         """Store all files of a folder; the folder is used up.
@@ -107,14 +109,17 @@ class ArtifactStorage:
             _in_parallel(lambda entry: self._fetch_one(version, entry, folder / entry.path), version.files)
 
     def clean(self, before: datetime) -> int:
-        """Take away folders that interrupted processes left, not touched since a time; return how many."""
+        """Take away folders that interrupted processes left, not touched since a time; return how many.
+
+        Several registries may share a workspace: what one of them works on is left alone, however long ago it began.
+        """
         if not self._workspace.exists():
             return 0
         removed = 0
         for entry in os.scandir(self._workspace):
             # Others come and go meanwhile.
             with suppress(FileNotFoundError):
-                if entry.name.startswith(_PREFIX) and entry.stat().st_mtime < before.timestamp():
+                if entry.name.startswith(_PREFIX) and entry.stat().st_mtime < before.timestamp() and not _is_in_use(entry.path):
                     shutil.rmtree(entry.path, ignore_errors=True)
                     removed += 1
         return removed
@@ -156,6 +161,28 @@ def _files_of(folder: Path) -> Iterator[Path]:
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise InvalidValue("files", f"{path.relative_to(folder)} is neither file nor folder; links and devices are not stored")
         yield from (Path(root) / name for name in names)
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Mark a folder by a lock, which the system frees when the process dies."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_in_use(folder: str) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _in_parallel(work: Callable[[_Input], _Output], inputs: Iterable[_Input]) -> list[_Output]:
