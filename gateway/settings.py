@@ -109,8 +109,8 @@ class GatewaySettings(ServerSettings):
     """Calls at the same time on one HTTP/2 connection."""
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=4096, le=2**31 - 1)
-    """Largest body of a REST request that is not a stream, and of its answer, in bytes. A larger request is 413. A larger gRPC
-    message is refused by the server (`max_message_bytes`)."""
+    """Largest request that is not a stream, over REST and gRPC, and largest answer over REST, in bytes. A larger request is 413
+    (REQUEST_TOO_LARGE). Messages of streams are limited by the server (`max_message_bytes`)."""
 
     max_header_kib: int = Field(default=32, ge=8, le=96)
     """Largest request headers together, in KiB."""

@@ -23,13 +23,13 @@ from servers.runtime.tracing import outgoing_metadata, span
 DEFAULT_TIMEOUT_S = 30.0
 """Deadline of a unary call that states none, in seconds."""
 
-
 DEFAULT_PATIENCE_S = 5.0
 """A server that was stopped or killed is back within 3 s; longer waits would fill the caller's own worker threads."""
 
-
 RECONNECT_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 """A peer that restarts is back within 3 s, and what is waited after that comes on top; gRPC's own back-off grows to 2 minutes."""
+
+_READ_AHEAD_BYTES = 8 * 1024 * 1024
 
 
 class Identity(Protocol):
@@ -83,6 +83,9 @@ def open_channel(
         ("grpc.service_config", json.dumps(service_config(services))),
         ("grpc.enable_retries", 1),
         *RECONNECT_OPTIONS,
+        # gRPC would widen the window of a stream to what it believes the line to hold; beside a fast peer a download of gigabytes piles up.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _READ_AHEAD_BYTES),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
     ]

@@ -280,7 +280,7 @@ class VersionCalls(ModelCalls):
     def verify_model_version(
         self, model: str, version: int, *, project: str = "", timeout_s: float | None = None
     ) -> registry_service_pb2.VerifyModelVersionResponse:
-        """Reads every file of a version on the server and compares digests.
+        """Has the server read every file of a version: which are damaged, and what its signature is worth by the keys it trusts.
 
         Args:
             model: Name of the model.
