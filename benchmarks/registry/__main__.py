@@ -6,7 +6,6 @@ The newest MLflow is installed into `.venv-mlflow`, unless MLMESH_BENCH_MLFLOW_P
 from __future__ import annotations
 
 import argparse
-import mmap
 import os
 import platform
 import subprocess
@@ -26,7 +25,6 @@ _MLFLOW_PYTHON = "MLMESH_BENCH_MLFLOW_PYTHON"
 _HERE = Path(__file__).parent
 _SIDES = ("MLflow", "mlmesh")
 _CALLERS = 8
-_TOUCHED_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,6 @@ def main() -> None:
     parser.add_argument("--size-mb", type=int, default=100, help="size of the file, in MB")
     plan = Plan(**vars(parser.parse_args()))
     python = _mlflow_python()
-    _touch_memory()
     with tempfile.TemporaryDirectory(prefix="bench-registry-") as folder:
         rows = {"served": _served(plan, python, Path(folder)), "library": _library(plan, python, Path(folder))}
     print(_machine(python))
@@ -112,6 +109,7 @@ def _measure(plan: Plan, callers: Mapping[str, Worker], folder: Path) -> Mapping
 
 def _transfer(caller: Worker, folder: Path, size_mb: int, note: Callable[[str, float], None]) -> None:
     source, target = Path(f"{folder}.bin"), folder
+    _warm_memory(folder.parent, size_mb)
     # New content each time: mlmesh would not send again what it has.
     with source.open("wb") as file:
         for _ in range(size_mb):
@@ -141,15 +139,17 @@ def _spread(rates: list[float]) -> str:
     return f"{median(rates):.0f} ({min(rates):.0f}-{max(rates):.0f})"
 
 
-def _touch_memory() -> None:
-    """Has the host give the machine its memory now.
+def _warm_memory(folder: Path, size_mb: int) -> None:
+    """Leaves memory free that was in use a moment ago.
 
-    A virtual machine may get a page when it first touches it, which costs ten times the copy (0.3 GB/s here): otherwise that is most of
-    what is measured, and hits whichever side has its turn then.
+    A virtual machine may get a page of memory when it first touches it, and give it back soon after it is free. That costs ten times the
+    copy (0.3 GB/s here), would be most of what is measured, and hits whichever side needs a new page.
     """
-    with mmap.mmap(-1, _TOUCHED_BYTES) as memory:
-        for offset in range(0, _TOUCHED_BYTES, mmap.PAGESIZE):
-            memory[offset] = 1
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for _ in range(5 * size_mb):
+            file.write(bytes(1_000_000))
+    filler.unlink()
 
 
 def _machine(python: Path) -> str:

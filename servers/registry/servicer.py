@@ -133,7 +133,9 @@ class RegistryServicer(ModelRegistryServiceServicer):
         return converters.upload_to_proto(self._transfers.append(target.upload_id, target.offset_bytes, chunks))
 
     def DownloadBlob(self, request: pb.DownloadBlobRequest, context: Any) -> Iterator[pb.DownloadBlobResponse]:
-        chunks = self._transfers.download(current_project(), request.digest, request.offset_bytes)
+        chunks = self._transfers.download(
+            current_project(), request.digest, request.offset_bytes, is_verified_by_caller=request.verified_by_caller
+        )
         return with_end((pb.DownloadBlobResponse(data=chunk) for chunk in chunks), pb.DownloadBlobResponse)
 
     def SetAlias(self, request: pb.SetAliasRequest, context: Any) -> model_pb2.Model:

@@ -92,8 +92,14 @@ class Transfers:
         self._blobs.append(upload_id, offset_bytes, chunks)
         return self._completed_if_whole(upload_id)
 
-    def download(self, project: str, digest: str, offset_bytes: int) -> Iterator[bytes]:
+    def download(self, project: str, digest: str, offset_bytes: int, *, is_verified_by_caller: bool = False) -> Iterator[bytes]:
         """Reads a blob from an offset.
+
+        Args:
+            project: Whose versions refer to it.
+            digest: Which blob.
+            offset_bytes: First byte.
+            is_verified_by_caller: Whether the caller hashes it, so that it is not hashed here.
 
         Raises:
             BlobNotFound: No version of the project refers to such a blob.
@@ -106,7 +112,9 @@ class Transfers:
             size_bytes = self._blobs.stat(digest).size_bytes
             if offset_bytes > size_bytes:
                 raise InvalidValue("offset_bytes", f"{offset_bytes:,} lies behind the end; the blob has {size_bytes:,} bytes")
-            return checked(digest, self._blobs.open(digest, offset_bytes))
+            # A range is not verified, whatever its length.
+            length = size_bytes - offset_bytes if is_verified_by_caller else None
+            return checked(digest, self._blobs.open(digest, offset_bytes, length))
         except MissingBlob:
             raise blob_damaged(digest, "it is missing") from None
 

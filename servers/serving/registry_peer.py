@@ -73,7 +73,9 @@ class RegistrySource:
                 raise RegistryUnavailable(f"the registry ends {file.digest} at byte {offset} of {file.size_bytes}", retry_after_s=5)
 
     def _pieces(self, project: str, file: SourceFile, offset: int) -> Iterator[bytes]:
-        request = registry_service_pb2.DownloadBlobRequest(project=project, digest=file.digest, offset_bytes=offset)
+        request = registry_service_pb2.DownloadBlobRequest(
+            project=project, digest=file.digest, offset_bytes=offset, verified_by_caller=True
+        )
         for message in self._stub.DownloadBlob(request, timeout=self._stretch_timeout_s(file, offset)):
             kind = message.WhichOneof("message")
             if kind == "end":

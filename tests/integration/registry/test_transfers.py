@@ -16,8 +16,8 @@ from mlops.registry.v1 import model_pb2
 from mlops.registry.v1 import registry_service_pb2 as pb
 
 
-def download(stub, digest, offset_bytes=0, project=""):
-    messages = list(stub.DownloadBlob(pb.DownloadBlobRequest(project=project, digest=digest, offset_bytes=offset_bytes)))
+def download(stub, digest, offset_bytes=0, project="", **options):
+    messages = list(stub.DownloadBlob(pb.DownloadBlobRequest(project=project, digest=digest, offset_bytes=offset_bytes, **options)))
     assert messages[-1].WhichOneof("message") == "end"
     assert messages[-1].end.status.code == 0
     return b"".join(message.data for message in messages[:-1])
@@ -179,11 +179,13 @@ def test_a_damaged_file_is_noticed_by_reader_and_check(served, stub, refused, co
     digits = digest_of(content).removeprefix("sha256:")
     (stored,) = served.data_dir.rglob(f"{digits[:2]}/{digits[2:]}")
     stored.chmod(0o600)
-    stored.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    damaged = content[:-1] + bytes([content[-1] ^ 1])
+    stored.write_bytes(damaged)
     found = stub.VerifyModelVersion(pb.VerifyModelVersionRequest(model="damaged", version=1))
     assert (found.intact, list(found.damaged_paths)) == (False, ["weights.bin"])
     assert refused(lambda: download(stub, digest_of(content))).code is grpc.StatusCode.DATA_LOSS
     assert refused(lambda: artifact(stub, "damaged", 1)).code is grpc.StatusCode.DATA_LOSS
+    assert download(stub, digest_of(content), verified_by_caller=True) == damaged
     stored.unlink()
     assert refused(lambda: download(stub, digest_of(content))).code is grpc.StatusCode.DATA_LOSS
     assert refused(lambda: artifact(stub, "damaged", 1, "weights.bin")).code is grpc.StatusCode.DATA_LOSS

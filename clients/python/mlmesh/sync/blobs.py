@@ -77,20 +77,32 @@ class BlobCalls(VersionCalls):
             requests = self._pieces(upload, source, project, report)
             return self._caller.upload(self._stub.UploadBlob, registry_service_pb2.UploadBlobRequest, requests, timeout_s=timeout_s)
 
-    def download_blob(self, digest: str, *, offset_bytes: int = 0, project: str = "", timeout_s: float | None = None) -> Iterator[bytes]:
+    def download_blob(
+        self,
+        digest: str,
+        *,
+        offset_bytes: int = 0,
+        verified_by_caller: bool = False,
+        project: str = "",
+        timeout_s: float | None = None,
+    ) -> Iterator[bytes]:
         """Yields the bytes of a blob in one attempt; `download_file` makes as many as it takes, and verifies.
 
         Args:
             digest: Digest of the blob.
             offset_bytes: Where to begin.
+            verified_by_caller: Whether the caller compares the digest of the whole, so that the server need not.
             project: Project; empty = `default`.
             timeout_s: Deadline, in seconds; None = the connection's for transfers.
 
         Raises:
             mlmesh.errors.NotFound: No version of the project has it.
+            mlmesh.errors.DataLoss: The server found at its end that it is not what was stored.
             mlmesh.errors.Unavailable: The stream broke off.
         """
-        request = registry_service_pb2.DownloadBlobRequest(project=project, digest=digest, offset_bytes=offset_bytes)
+        request = registry_service_pb2.DownloadBlobRequest(
+            project=project, digest=digest, offset_bytes=offset_bytes, verified_by_caller=verified_by_caller
+        )
         for answer in self._caller.stream(self._stub.DownloadBlob, request, timeout_s=timeout_s):
             if answer.WhichOneof("message") == "end":
                 if answer.end.status.code:
@@ -211,7 +223,7 @@ class BlobCalls(VersionCalls):
         while True:
             begun_at = offset
             try:
-                for piece in self.download_blob(digest, offset_bytes=offset, project=project):
+                for piece in self.download_blob(digest, offset_bytes=offset, verified_by_caller=True, project=project):
                     offset += len(piece)
                     yield piece
                 return

@@ -816,22 +816,28 @@ class DownloadBlobRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    VERIFIED_BY_CALLER_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Optional. Project; empty means `default`."""
     digest: _builtins.str
     """Required. Digest of the blob."""
     offset_bytes: _builtins.int
     """Optional. Where to begin, to resume; default 0."""
+    verified_by_caller: _builtins.bool
+    """Optional. Whether the caller hashes the whole blob itself and compares the digest, so that the server need not; default false: the
+    server does, and a blob that is not what was stored ends with DATA_LOSS. A part of a blob, from an offset, is never verified here.
+    """
     def __init__(
         self,
         *,
         project: _builtins.str = ...,
         digest: _builtins.str = ...,
         offset_bytes: _builtins.int = ...,
+        verified_by_caller: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "offset_bytes", b"offset_bytes", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "offset_bytes", b"offset_bytes", "project", b"project", "verified_by_caller", b"verified_by_caller"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
