@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import settings
 from tests.real_servers.mariadb import MariadbServer, mariadb_server
 from tests.real_servers.postgresql import PostgresqlServer, postgresql_server
 from tests.real_servers.s3 import S3Server, s3_server
+
+# Tests that import ONNX Runtime themselves report to its makers no more than the servers do.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # A busy machine is not a bug: no example has a time limit. Hanging ones meet the timeout of the whole test.
 settings.register_profile("mlmesh", deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ def run_onnx(model: Any, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str,
     Raises:
         OnnxNotPossible: If it cannot be loaded, or fails.
     """
+    # Otherwise it reports its use to its makers. It looks when it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

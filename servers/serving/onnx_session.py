@@ -6,12 +6,17 @@ One thread a run, and none that spins: throughput comes from runs beside each ot
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Otherwise it reports its use to its makers, and keeps an identifier of the machine in the user's cache. It looks when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 
 from servers.serving.errors import ModelLoadFailed, ModelRunRefused, PredictionTooLarge
