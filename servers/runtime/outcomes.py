@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from servers.runtime.background import Repeated
 from sql_engine import write
@@ -53,7 +54,7 @@ class OutcomeWriter:
             self._waiting.setdefault(write_rows, []).append(row)
 
     def flush(self) -> None:
-        """Writes what waits. Where that fails, the outcomes stay unknown; nothing else may wait for them."""
+        """Writes what waits. Where the database is away, it goes on waiting; what the database refuses stays unknown."""
         with self._lock:
             batch, self._waiting = self._waiting, {}
         if not batch:
@@ -65,6 +66,9 @@ class OutcomeWriter:
 
         try:
             write(self._engine, apply)
+        except (OperationalError, InterfaceError):
+            _LOGGER.exception("how calls ended is written later")
+            self._wait_again(batch)
         except Exception:
             _LOGGER.exception("how %d calls ended is not recorded", sum(map(len, batch.values())))
 
@@ -72,3 +76,8 @@ class OutcomeWriter:
         """Stops the background work, and writes what still waits."""
         self._repeated.close()
         self.flush()
+
+    def _wait_again(self, batch: Mapping[Write, list[Mapping[str, Any]]]) -> None:
+        with self._lock:
+            for write_rows, rows in batch.items():
+                self._waiting[write_rows] = [*rows, *self._waiting.get(write_rows, [])]

@@ -36,8 +36,8 @@ from servers.runtime.outcomes import OutcomeWriter, Rows
 from sql_engine import Companion, ExactString, Insertion, UtcDateTime, accompanied, begin_write, write
 
 _KEPT = timedelta(hours=24)
-_LEASE = timedelta(seconds=15)
-RENEW_INTERVAL_S = 5.0
+_LEASE = timedelta(seconds=5)
+RENEW_INTERVAL_S = 1.5
 """Pause between two renewals of the leases of requests that run, in seconds."""
 
 _PURGE_BATCH = 1000
@@ -136,11 +136,18 @@ class ReplayStore:
     @contextmanager
     def claiming(self, key: ReplayKey, request_hash: str) -> Iterator[Companion]:
         """Has a request claimed by the first transaction that the block writes; see `claim`."""
-        with accompanied(self._engine, lambda connection: self.claim(connection, key, request_hash)) as claim:
+        is_mine = False
+
+        def write_claim(connection: Connection) -> None:
+            nonlocal is_mine
+            self.claim(connection, key, request_hash)
+            is_mine = True
+
+        with accompanied(self._engine, write_claim) as claim:
             try:
                 yield claim
             finally:
-                if not claim.is_written:
+                if is_mine and not claim.is_written:
                     self._forget(key)
 
     def claim(self, connection: Connection, key: ReplayKey, request_hash: str) -> None:
@@ -156,14 +163,13 @@ class ReplayStore:
         """
         now = self._clock()
         mine = {"request_hash": request_hash, "owner": self._owner, "lease_time": now + _LEASE, "create_time": now, "response": None}
+        if not self._insertion.run(connection, [{**vars(key), **mine}]):
+            row = connection.execute(select(replays).where(_at(key)).with_for_update()).one_or_none()
+            if _state(row, request_hash, now).state is not ReplayState.FREE:
+                raise AlreadyClaimed
+            connection.execute(update(replays).where(_at(key)).values(**mine))
         with self._lock:
             self._running.add(key)
-        if self._insertion.run(connection, [{**vars(key), **mine}]):
-            return
-        row = connection.execute(select(replays).where(_at(key)).with_for_update()).one_or_none()
-        if _state(row, request_hash, now).state is not ReplayState.FREE:
-            raise AlreadyClaimed
-        connection.execute(update(replays).where(_at(key)).values(**mine))
 
     def find(self, key: ReplayKey, request_hash: str) -> Replay:
         """Finds out what is known of a request.
@@ -178,7 +184,8 @@ class ReplayStore:
 
     def complete(self, key: ReplayKey, response: bytes) -> None:
         """Keeps the answer of a claimed request, a moment later. Changes nothing where somebody took the request over."""
-        self._outcomes.add(self._complete, {**_names(key), "of_owner": self._owner, "response": response})
+        self._forget(key)
+        self._outcomes.add(_complete, {**_names(key), "of_owner": self._owner, "response": response})
 
     def keep(self, key: ReplayKey, request_hash: str, response: bytes) -> None:
         """Keeps the answer of a request that changed nothing in the database, so that nobody has claimed it. The first answer stays."""
@@ -216,11 +223,6 @@ class ReplayStore:
                 connection.execute(delete(replays).where(tuple_(replays.c.subject, replays.c.method, replays.c.request_id).in_(keys)))
         return len(keys)
 
-    def _complete(self, connection: Connection, rows: Rows) -> None:
-        connection.execute(_COMPLETE, list(rows))
-        for row in rows:
-            self._forget(ReplayKey(row["of_subject"], row["of_method"], row["of_request_id"]))
-
     def _forget(self, key: ReplayKey) -> None:
         with self._lock:
             self._running.discard(key)
@@ -234,6 +236,10 @@ def _state(row: Row[Any] | None, request_hash: str, now: datetime) -> Replay:
     if row.response is not None:
         return Replay(ReplayState.DONE, bytes(row.response))
     return Replay(ReplayState.RUNNING if row.lease_time > now else ReplayState.FREE)
+
+
+def _complete(connection: Connection, rows: Rows) -> None:
+    connection.execute(_COMPLETE, list(rows))
 
 
 def _names(key: ReplayKey) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, select
+from sqlalchemy.exc import OperationalError
 
 from servers.runtime.audit import AuditOutbox, AuditShipper, OutboxAuditSink, events
 from servers.runtime.audit_events import AuditEvent
@@ -150,7 +151,7 @@ def test_after_a_crash_the_next_takes_over_once_the_lease_has_run_out(owner: Own
     owner.claim()
     after_restart = Owner(engine, "owner-2", clock)
 
-    clock.advance(seconds=14)
+    clock.advance(seconds=4)
     assert after_restart.claim() == RUNNING
     clock.advance(seconds=2)
     assert after_restart.claim() == CLAIMED
@@ -158,7 +159,7 @@ def test_after_a_crash_the_next_takes_over_once_the_lease_has_run_out(owner: Own
 
 def test_one_who_lost_the_lease_overwrites_neither_answer_nor_claim(owner: Owner, engine: Engine, clock: Clock) -> None:
     owner.claim()
-    clock.advance(seconds=16)
+    clock.advance(seconds=6)
     other = Owner(engine, "owner-2", clock)
     other.claim()
 
@@ -172,7 +173,7 @@ def test_one_who_lost_the_lease_overwrites_neither_answer_nor_claim(owner: Owner
 def test_a_lease_that_is_renewed_does_not_run_out(owner: Owner, engine: Engine, clock: Clock) -> None:
     owner.claim()
     for _ in range(5):
-        clock.advance(seconds=10)
+        clock.advance(seconds=4)
         owner.store.renew()
 
     assert Owner(engine, "owner-2", clock).claim() == RUNNING
@@ -240,7 +241,7 @@ def test_whatever_happens_no_request_has_two_owners_at_once_and_an_answer_never_
             if claim == CLAIMED:
                 assert answer is None
                 assert all(until <= clock.now for until in holders.values())
-                holders = {who: clock.now + timedelta(seconds=15)}
+                holders = {who: clock.now + timedelta(seconds=5)}
             elif claim.state is ReplayState.DONE:
                 assert claim.response == answer
         elif action == "complete" and who in holders:
@@ -253,9 +254,9 @@ def test_whatever_happens_no_request_has_two_owners_at_once_and_an_answer_never_
         elif action == "renew":
             owners[who].store.renew()
             if who in holders:
-                holders[who] = clock.now + timedelta(seconds=15)
+                holders[who] = clock.now + timedelta(seconds=5)
         elif action == "wait":
-            clock.advance(seconds=9)
+            clock.advance(seconds=3)
         elif action == "crash":
             lives[who] += 1
             owners[who] = Owner(engine, f"owner-{who}-{lives[who]}", clock)
@@ -300,6 +301,57 @@ def test_how_begun_calls_ended_is_written_in_the_order_they_ended(engine: Engine
 
     AuditShipper(engine, shipped.extend, clock).ship()
     assert [sent.status_code for sent in shipped] == [0, 1, 2]
+
+
+def test_outcomes_wait_while_the_database_is_away(engine: Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = OutcomeWriter(engine)
+    sink, shipped = OutboxAuditSink(engine, outcomes), list[AuditEvent]()
+    for number in range(2):
+        sink.begin(event(number))
+
+    def away(*_: object) -> None:
+        raise OperationalError("BEGIN", {}, Exception("the disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("servers.runtime.outcomes.write", away)
+        sink.finish(event(0, status_code=0), is_begun=True)
+        outcomes.flush()
+        sink.finish(event(1, status_code=0), is_begun=True)
+        outcomes.flush()
+    outcomes.flush()
+
+    AuditShipper(engine, shipped.extend, clock).ship()
+    assert [sent.event_id for sent in shipped] == ["event-0", "event-1"]
+
+
+def test_what_the_database_refuses_holds_up_nothing_that_comes_after(engine: Engine, clock: Clock) -> None:
+    outcomes = OutcomeWriter(engine)
+    sink, shipped = OutboxAuditSink(engine, outcomes), list[AuditEvent]()
+    sink.begin(event(0))
+
+    def refused(*_: object) -> None:
+        raise ValueError("no such column")
+
+    outcomes.add(refused, {})
+    outcomes.flush()
+    sink.finish(event(0, status_code=0), is_begun=True)
+    outcomes.flush()
+
+    AuditShipper(engine, shipped.extend, clock).ship()
+    assert [sent.event_id for sent in shipped] == ["event-0"]
+
+
+def test_a_duplicate_does_not_end_the_lease_of_the_first(owner: Owner, engine: Engine, clock: Clock) -> None:
+    with owner.store.claiming(KEY, "hash"):
+        with begin_write(engine):
+            pass
+        with pytest.raises(AlreadyClaimed), owner.store.claiming(KEY, "hash"), begin_write(engine):
+            pass
+        clock.advance(seconds=4)
+        owner.store.renew()
+        clock.advance(seconds=4)
+
+        assert owner.store.find(KEY, "hash") == RUNNING
 
 
 def test_only_finished_events_are_shipped_oldest_first(engine: Engine, clock: Clock) -> None:
