@@ -14,8 +14,6 @@ from blob_store.errors import StorageFull
 
 __all__ = ["SyncAlong", "SyncBeside", "full_disk_is_typed", "locked", "sync_data", "sync_folder", "write_all"]
 
-_WRITE_BYTES = 1 << 18
-"""For larger ones Linux looks for as much memory in one piece: in a virtual machine 100 MB took 108 ms by 1 MiB, 26 ms by 256 KiB."""
 _SYNC_BESIDE_FROM_BYTES = 4 << 20
 """Below this a thread costs more than it saves."""
 _SYNC_ALONG_EVERY_BYTES = 16 << 20
@@ -35,10 +33,10 @@ def full_disk_is_typed() -> Iterator[None]:
 
 
 def write_all(descriptor: int, chunk: bytes) -> None:
-    """Write all of the chunk, in bites of a size that the system takes best."""
+    """Write all of the chunk, also where the system takes it in several bites."""
     view = memoryview(chunk)
     while view:
-        view = view[os.write(descriptor, view[:_WRITE_BYTES]) :]
+        view = view[os.write(descriptor, view) :]
 
 
 def sync_data(descriptor: int) -> None:

@@ -26,7 +26,7 @@ _ATTEMPTS = 8
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
-    # Pages of 4 KiB. With 1,000, as SQLite has it, creating a version of a model takes 6 % longer.
+    # Pages of 4 KiB. With 1,000, as SQLite has it, creating a version took 2.9 instead of 2.7 ms (one comparison, there and back).
     "wal_autocheckpoint=4000",
     "foreign_keys=ON",
     f"busy_timeout={BUSY_TIMEOUT_MS}",

@@ -35,11 +35,13 @@ class Plan:
         rounds: Turns of each side; the median counts.
         versions: Versions created in each turn.
         size_mb: Size of the file saved and loaded in each turn, in megabytes of 10⁶ bytes.
+        cold: Whether transfers take memory as the machine gives it, instead of memory that was in use a moment ago.
     """
 
     rounds: int
     versions: int
     size_mb: int
+    cold: bool
 
 
 def main() -> None:
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side; the median counts")
     parser.add_argument("--versions", type=int, default=100, help="versions created in each turn")
     parser.add_argument("--size-mb", type=int, default=100, help="size of the file, in MB")
+    parser.add_argument("--cold", action="store_true", help="do not warm the memory before each transfer")
     plan = Plan(**vars(parser.parse_args()))
     python = _mlflow_python()
     with tempfile.TemporaryDirectory(prefix="bench-registry-") as folder:
@@ -101,6 +104,8 @@ def _measure(plan: Plan, callers: Mapping[str, Worker], folder: Path) -> Mapping
             def note(what: str, rate: float, side: str = side) -> None:
                 rates[what][side].append(rate)
 
+            if not plan.cold:
+                _warm_memory(folder, plan.size_mb)
             _transfer(callers[side], folder / f"{side}-{turn}", plan.size_mb, note)
         latest = ", ".join(f"{what} {side} {found[-1]:.0f}" for what, sides in rates.items() for side, found in sides.items())
         print(f"{folder.name}: turn {turn + 1} of {plan.rounds}: {latest}", file=sys.stderr)
@@ -109,7 +114,6 @@ def _measure(plan: Plan, callers: Mapping[str, Worker], folder: Path) -> Mapping
 
 def _transfer(caller: Worker, folder: Path, size_mb: int, note: Callable[[str, float], None]) -> None:
     source, target = Path(f"{folder}.bin"), folder
-    _warm_memory(folder.parent, size_mb)
     # New content each time: mlmesh would not send again what it has.
     with source.open("wb") as file:
         for _ in range(size_mb):

@@ -24,7 +24,8 @@ class RegistrySettings(ServerSettings):
     """How long what was deleted can be restored, in seconds. CollectGarbage purges it afterwards."""
 
     upload_expiry_s: float = Field(default=86400, ge=60)
-    """How long a broken-off upload can be resumed, and an unreferenced blob is kept by CollectGarbage, in seconds."""
+    """How long a broken-off upload can be resumed, and an unreferenced blob is kept by CollectGarbage, in seconds. On S3 it has to be
+    longer than `renew_after_s` of the blob URL (900) and the longest save together."""
 
     trusted_keys: tuple[Path, ...] = ()
     """PEM files of elliptic public keys (P-256, P-384 or P-521) whose signatures of versions VerifyModelVersion counts as valid, as a JSON

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1024 * 1024
 """Size of the pieces in which bytes travel: large enough to be fast, small enough for constant memory."""
-
-_WRITE_BYTES = 256 * 1024
-"""Size in which they are written: for larger ones Linux looks for as much memory in one piece, which made a download half as fast."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class Download:
     target: Path
     digest: str
     size_bytes: int = 0
-    _file: FileIO | None = None
+    _file: BinaryIO | None = None
     _hasher: BesideHasher | None = None
 
     @property
@@ -109,7 +105,7 @@ class Download:
     def open(self) -> None:
         """Opens it, and takes up what an earlier attempt left."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+        self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
         self._hasher = _hasher()
         while piece := self._file.read(PIECE_BYTES):
             self._count(self._hasher, piece)
@@ -118,9 +114,7 @@ class Download:
         """Adds what has arrived."""
         file, hasher = self._opened()
         self._count(hasher, piece)
-        view = memoryview(piece)
-        while view:
-            view = view[file.write(view[:_WRITE_BYTES]) :]
+        file.write(piece)
 
     def finish(self) -> None:
         """Puts the file into its place.
@@ -145,7 +139,7 @@ class Download:
             self._file.close()
             self._file = None
 
-    def _opened(self) -> tuple[FileIO, BesideHasher]:
+    def _opened(self) -> tuple[BinaryIO, BesideHasher]:
         if self._file is None or self._hasher is None:
             raise ValueError("the download is not open")
         return self._file, self._hasher

@@ -76,7 +76,7 @@ class Envoy:
             self.take(self._acknowledge(response, error="no"))
             return True
         for resource in response.resources:
-            # What it has stopped asking for meanwhile, it drops.
+            # What it has stopped asking for meanwhile, it drops: so the protocol allows; it was not tried with an Envoy.
             if resource.name in self.asked.get(response.type_url, {resource.name}):
                 self.have[response.type_url][resource.name] = resource.version
         for name in response.removed_resources:
