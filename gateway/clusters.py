@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
@@ -15,6 +16,7 @@ from envoy.type.v3 import percent_pb2
 from gateway.settings import GatewaySettings
 from gateway.topology import Endpoint, TcpEndpoint, UnixEndpoint, Upstream, parse_endpoint
 from gateway.typed import any_of, boolean, seconds, uint32
+from servers.runtime.lane.paths import READY_PATH
 
 EDGE = "edge"
 """Cluster of the edge app."""
@@ -25,6 +27,7 @@ CONTROL_PLANE = "control-plane"
 COLLECTOR = "otlp-collector"
 """Cluster of the collector that takes Envoy's spans."""
 
+_LANE = "-lane"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HEALTH_TIMEOUT_S = 2.0  # a Python server that loads a model may hold its interpreter for a second
 _RECOVERY_INTERVAL_S = 0.25  # a component that was restarted has traffic again after at most this
@@ -55,22 +58,7 @@ def component_cluster(name: str, upstream: Upstream, settings: GatewaySettings) 
     Returns:
         A cluster whose endpoints come by EDS, or by DNS where a host is a name.
     """
-    cluster = cluster_pb2.Cluster(
-        name=name,
-        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
-        connect_timeout=seconds(settings.connect_timeout_s),
-        per_connection_buffer_limit_bytes=uint32(settings.buffer_bytes),
-        circuit_breakers=_circuit_breakers(settings),
-        outlier_detection=_outlier_detection(),
-        health_checks=[_health_check(upstream.service, settings)],
-        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
-            healthy_panic_threshold=percent_pb2.Percent(value=50),
-            # Health that changed counts at once; the default gathers changes for a second.
-            update_merge_window=seconds(0),
-        ),
-        ignore_health_on_host_removal=True,
-        typed_extension_protocol_options={_HTTP_OPTIONS: any_of(_http2(settings))},
-    )
+    cluster = _balanced(name, _http2(settings), _grpc_health_check(upstream.service, settings), settings)
     if any(isinstance(endpoint, TcpEndpoint) and endpoint.is_named for endpoint in upstream.endpoints):
         cluster.type = cluster_pb2.Cluster.STRICT_DNS
         cluster.dns_refresh_rate.CopyFrom(seconds(_DNS_REFRESH_S))
@@ -80,6 +68,33 @@ def component_cluster(name: str, upstream: Upstream, settings: GatewaySettings) 
         cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
     if settings.peer_ca_file is not None and any(isinstance(endpoint, TcpEndpoint) for endpoint in upstream.endpoints):
         cluster.transport_socket.CopyFrom(_upstream_tls(settings))
+    return cluster
+
+
+def lane_name(component: str) -> str:
+    """Name of the cluster of a component's lane."""
+    return f"{component}{_LANE}"
+
+
+def is_lane(cluster: str) -> bool:
+    """Whether a cluster is that of a lane."""
+    return cluster.endswith(_LANE)
+
+
+def lane_cluster(upstream: Upstream, settings: GatewaySettings) -> cluster_pb2.Cluster:
+    """Returns the cluster of a component's lane: gRPC over HTTP/1.1 with trailers, and REST.
+
+    Args:
+        upstream: Where the component is.
+        settings: Limits.
+    """
+    http1 = protocol_pb2.Http1ProtocolOptions(enable_trailers=True)
+    explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=http1)
+    options = http_protocol_options_pb2.HttpProtocolOptions(explicit_http_config=explicit)
+    check = health_check_pb2.HealthCheck.HttpHealthCheck(path=READY_PATH)
+    cluster = _balanced(lane_name(upstream.component), options, _health_check(settings, http_health_check=check), settings)
+    cluster.type = cluster_pb2.Cluster.EDS
+    cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
     return cluster
 
 
@@ -154,6 +169,30 @@ def address(endpoint: Endpoint) -> address_pb2.Address:
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=endpoint.host, port_value=endpoint.port))
 
 
+def _balanced(
+    name: str,
+    http: http_protocol_options_pb2.HttpProtocolOptions,
+    check: health_check_pb2.HealthCheck,
+    settings: GatewaySettings,
+) -> cluster_pb2.Cluster:
+    return cluster_pb2.Cluster(
+        name=name,
+        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
+        connect_timeout=seconds(settings.connect_timeout_s),
+        per_connection_buffer_limit_bytes=uint32(settings.buffer_bytes),
+        circuit_breakers=_circuit_breakers(settings),
+        outlier_detection=_outlier_detection(),
+        health_checks=[check],
+        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
+            healthy_panic_threshold=percent_pb2.Percent(value=50),
+            # Health that changed counts at once; the default gathers changes for a second.
+            update_merge_window=seconds(0),
+        ),
+        ignore_health_on_host_removal=True,
+        typed_extension_protocol_options={_HTTP_OPTIONS: any_of(http)},
+    )
+
+
 def _http2(settings: GatewaySettings) -> http_protocol_options_pb2.HttpProtocolOptions:
     http2 = protocol_pb2.Http2ProtocolOptions(
         initial_stream_window_size=uint32(max(65_535, settings.buffer_bytes)),
@@ -164,7 +203,11 @@ def _http2(settings: GatewaySettings) -> http_protocol_options_pb2.HttpProtocolO
     return http_protocol_options_pb2.HttpProtocolOptions(explicit_http_config=explicit)
 
 
-def _health_check(service: str, settings: GatewaySettings) -> health_check_pb2.HealthCheck:
+def _grpc_health_check(service: str, settings: GatewaySettings) -> health_check_pb2.HealthCheck:
+    return _health_check(settings, grpc_health_check=health_check_pb2.HealthCheck.GrpcHealthCheck(service_name=service))
+
+
+def _health_check(settings: GatewaySettings, **check: Any) -> health_check_pb2.HealthCheck:
     return health_check_pb2.HealthCheck(
         timeout=seconds(_HEALTH_TIMEOUT_S),
         interval=seconds(settings.health_interval_s),
@@ -176,7 +219,7 @@ def _health_check(service: str, settings: GatewaySettings) -> health_check_pb2.H
         unhealthy_threshold=uint32(2),
         healthy_threshold=uint32(1),
         reuse_connection=boolean(True),
-        grpc_health_check=health_check_pb2.HealthCheck.GrpcHealthCheck(service_name=service),
+        **check,
     )
 
 

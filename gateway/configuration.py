@@ -9,7 +9,7 @@ from types import MappingProxyType
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError, Message
 
-from gateway.clusters import collector_cluster, component_cluster, edge_cluster, endpoints
+from gateway.clusters import collector_cluster, component_cluster, edge_cluster, endpoints, lane_cluster, lane_name
 from gateway.control_plane.snapshot import Snapshot, snapshot_of
 from gateway.filters import jwt_authn
 from gateway.listeners import public_listener
@@ -51,11 +51,16 @@ class Mesh:
     splits: Mapping[str, Sequence[Target]] = field(default_factory=lambda: MappingProxyType({}))
     draining: frozenset[Endpoint] = frozenset()
 
-    def targets(self, component: str) -> Sequence[Target]:
-        """Returns the clusters of a component; none where it is not deployed."""
+    def targets(self, method: Method) -> Sequence[Target]:
+        """Returns the clusters of a method's component; none where it is not deployed."""
+        component = method.component
         if component in self.splits:
             return self.splits[component]
-        return (Target(component, 1),) if component in self.upstreams else ()
+        if component not in self.upstreams:
+            return ()
+        # HTTP/1.1 has no streams in both directions at once.
+        takes_lane = self.upstreams[component].lane and not (method.is_client_streaming and method.is_server_streaming)
+        return (Target(lane_name(component) if takes_lane else component, 1),)
 
 
 def read_contracts(settings: GatewaySettings) -> Contracts:
@@ -86,8 +91,11 @@ def read_mesh(contracts: Contracts, settings: GatewaySettings) -> Mesh:
     Raises:
         gateway.topology.AddressError: An address cannot be read.
     """
-    addresses = {**environment_upstreams(components_of(contracts.methods)), **settings.upstreams}
-    return Mesh(upstreams_of(addresses, contracts.services))
+    components = components_of(contracts.methods)
+    addresses = {**environment_upstreams(components), **settings.upstreams}
+    # Who says where a component is by the setting may mean another machine, and a lane never leaves its own.
+    lanes = {name: lane for name, lane in environment_upstreams(components, "LANE").items() if name not in settings.upstreams}
+    return Mesh(upstreams_of(addresses, contracts.services, lanes))
 
 
 def configuration(contracts: Contracts, mesh: Mesh, jwks: str, settings: GatewaySettings) -> Snapshot:
@@ -108,10 +116,11 @@ def configuration(contracts: Contracts, mesh: Mesh, jwks: str, settings: Gateway
         messages.append(cluster)
         if cluster.HasField("eds_cluster_config"):
             messages.append(endpoints(name, upstream.endpoints, draining=mesh.draining))
-    targets = {component: mesh.targets(component) for component in components_of(contracts.methods)}
+        if upstream.lane:
+            messages += [lane_cluster(upstream, settings), endpoints(lane_name(name), upstream.lane, draining=mesh.draining)]
     messages += [
         public_listener(contracts.descriptors, services_of(contracts.methods), settings),
         jwt_authn(jwks, settings),
-        route_configuration(contracts.methods, targets, settings),
+        route_configuration([(method, mesh.targets(method)) for method in contracts.methods], settings),
     ]
     return snapshot_of(messages)

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from google.api import annotations_pb2, http_pb2
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 from mlops.common.v1 import options_pb2
+
+from servers.runtime.lane.templates import http_rules
 
 # googleapis-common-protos types its extensions as plain descriptors.
 _HTTP: Any = annotations_pb2.http
 
+_HTTP_BODY = ".google.api.HttpBody"
 _ROOT = "mlops."
 _INTERNAL_PACKAGE = "mlops.common.v1"  # ComponentService is on every server, so no path of it leads to one of them
 
@@ -39,10 +42,12 @@ class HttpRule:
     Args:
         verb: HTTP method, upper case.
         template: Path template, for example `/api/v1/models/{name}`.
+        is_raw: Whether the body of the request, or of the answer, is bytes instead of JSON made of messages.
     """
 
     verb: str
     template: str
+    is_raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,9 @@ def read_methods(descriptors: descriptor_pb2.FileDescriptorSet) -> tuple[Method,
     Raises:
         ContractError: A method has no access level, idempotency level or rate class.
     """
+    raw_fields = frozenset(_fields_of_bytes(descriptors))
     methods = [
-        _method(file.package, service.name, method)
+        _method(file.package, service.name, method, raw_fields)
         for file in descriptors.file
         if file.package.startswith(_ROOT) and file.package != _INTERNAL_PACKAGE
         for service in file.service
@@ -114,7 +120,15 @@ def components_of(methods: Iterable[Method]) -> frozenset[str]:
     return frozenset(method.component for method in methods)
 
 
-def _method(package: str, service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
+def _fields_of_bytes(descriptors: descriptor_pb2.FileDescriptorSet) -> Iterator[tuple[str, str]]:
+    for file in descriptors.file:
+        for message in file.message_type:
+            for field in message.field:
+                if field.type_name == _HTTP_BODY:
+                    yield f".{file.package}.{message.name}", field.name
+
+
+def _method(package: str, service: str, method: descriptor_pb2.MethodDescriptorProto, raw_fields: frozenset[tuple[str, str]]) -> Method:
     policy = method.options.Extensions[options_pb2.policy]
     if not (policy.access and policy.idempotency and policy.rate_class):
         raise ContractError(f"{package}.{service}.{method.name} states no policy: access, idempotency and rate_class are required")
@@ -127,15 +141,8 @@ def _method(package: str, service: str, method: descriptor_pb2.MethodDescriptorP
         rate_class=RateClass(options_pb2.RateClass.Name(policy.rate_class).removeprefix("RATE_CLASS_")),
         is_client_streaming=method.client_streaming,
         is_server_streaming=method.server_streaming,
-        http_rules=tuple(_http_rules(method.options.Extensions[_HTTP])),
+        http_rules=tuple(
+            HttpRule(verb, template, (method.input_type, body) in raw_fields or (method.output_type == _HTTP_BODY and not body))
+            for verb, template, body in http_rules(method.options.Extensions[_HTTP])
+        ),
     )
-
-
-def _http_rules(rule: http_pb2.HttpRule) -> Iterator[HttpRule]:
-    kind = rule.WhichOneof("pattern")
-    if kind == "custom":
-        yield HttpRule(rule.custom.kind.upper(), rule.custom.path)
-    elif kind is not None:
-        yield HttpRule(kind.upper(), getattr(rule, kind))
-    for additional in rule.additional_bindings:
-        yield from _http_rules(additional)

@@ -5,7 +5,7 @@ Routes match the gRPC path for REST calls too, since the transcoder has rewritte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from envoy.config.core.v3 import base_pb2
@@ -22,11 +22,12 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import any_pb2, struct_pb2
 
 from gateway import filters
-from gateway.clusters import EDGE
+from gateway.clusters import EDGE, is_lane
 from gateway.policies import Method, RateClass
 from gateway.settings import GatewaySettings
 from gateway.typed import any_of, boolean, seconds, uint32
 from servers.runtime.admission import REFUSED
+from servers.runtime.lane.templates import pattern_of
 
 ROUTES = "public"
 """Name of the route configuration of the public listener."""
@@ -59,14 +60,11 @@ class Target:
     weight: int
 
 
-def route_configuration(
-    methods: Iterable[Method], targets: Mapping[str, Sequence[Target]], settings: GatewaySettings
-) -> route_pb2.RouteConfiguration:
+def route_configuration(methods: Iterable[tuple[Method, Sequence[Target]]], settings: GatewaySettings) -> route_pb2.RouteConfiguration:
     """Returns all routes.
 
     Args:
-        methods: Methods of the contracts.
-        targets: Clusters of each component; a component without any is answered with UNIMPLEMENTED.
+        methods: Methods of the contracts, each with its clusters; one without any is answered with UNIMPLEMENTED.
         settings: Limits by rate class.
 
     Returns:
@@ -77,7 +75,7 @@ def route_configuration(
         domains=["*"],
         routes=[
             *_edge_routes(settings),
-            *(method_route(method, targets.get(method.component, ()), settings) for method in methods),
+            *(route for method, targets in methods for route in method_routes(method, targets, settings)),
             _unknown_method(),
             _rest(settings),
         ],
@@ -87,8 +85,8 @@ def route_configuration(
     return route_pb2.RouteConfiguration(name=ROUTES, virtual_hosts=[host], validate_clusters=boolean(False))
 
 
-def method_route(method: Method, targets: Sequence[Target], settings: GatewaySettings) -> components_pb2.Route:
-    """Returns the route of a method.
+def method_routes(method: Method, targets: Sequence[Target], settings: GatewaySettings) -> Iterator[components_pb2.Route]:
+    """Yields the routes of a method: one for gRPC and what the transcoder makes of REST, and one a path for REST that passes it by.
 
     Args:
         method: The method.
@@ -98,6 +96,23 @@ def method_route(method: Method, targets: Sequence[Target], settings: GatewaySet
     match = components_pb2.RouteMatch(path=method.path)
     # gRPC and gRPC-Web; a form or a script of another page cannot send these types without asking first (CORS).
     match.headers.add(name="content-type").string_match.prefix = "application/grpc"
+    yield _method_route(method, match, targets, settings)
+    if not any(is_lane(target.cluster) for target in targets):
+        return
+    for rule in method.http_rules:
+        if rule.is_raw:
+            match = components_pb2.RouteMatch(safe_regex=regex_pb2.RegexMatcher(regex=pattern_of(rule.template)))
+            match.headers.add(name=":method").string_match.exact = rule.verb
+            match.headers.add(name="content-type", invert_match=True).string_match.prefix = "application/grpc"
+            route = _method_route(method, match, targets, settings)
+            # The lane reads and writes the bytes itself; through the transcoder they would be copied into messages and back.
+            route.typed_per_filter_config[filters.TRANSCODER].CopyFrom(any_of(transcoder_pb2.GrpcJsonTranscoder(proto_descriptor_bin=b"")))
+            yield route
+
+
+def _method_route(
+    method: Method, match: components_pb2.RouteMatch, targets: Sequence[Target], settings: GatewaySettings
+) -> components_pb2.Route:
     route = components_pb2.Route(
         name=method.path.removeprefix("/"),
         match=match,

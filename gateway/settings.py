@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -193,15 +193,18 @@ class GatewaySettings(ServerSettings):
         }
 
 
-def environment_upstreams(components: frozenset[str], environment: Mapping[str, str] = os.environ) -> dict[str, tuple[str, ...]]:
-    """Reads `MLMESH_<COMPONENT>_ADDRESS` of each component.
+def environment_upstreams(
+    components: frozenset[str], kind: Literal["ADDRESS", "LANE"] = "ADDRESS", environment: Mapping[str, str] = os.environ
+) -> dict[str, tuple[str, ...]]:
+    """Reads `MLMESH_<COMPONENT>_ADDRESS` of each component, or `MLMESH_<COMPONENT>_LANE`.
 
     Args:
         components: Names of the components that the contracts know.
+        kind: Which of the two.
         environment: Environment variables.
 
     Returns:
         Addresses by component, without those that are not set.
     """
-    found = {component: environment.get(f"MLMESH_{component.upper()}_ADDRESS", "") for component in components}
+    found = {component: environment.get(f"MLMESH_{component.upper()}_{kind}", "") for component in components}
     return {component: tuple(part.strip() for part in text.split(",") if part.strip()) for component, text in found.items() if text}

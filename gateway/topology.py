@@ -59,11 +59,13 @@ class Upstream:
         component: Name of the component; its cluster has the same.
         endpoints: At least one.
         service: Full name of the gRPC service whose readiness counts.
+        lane: Where it serves Envoy in the form that costs less; empty = nowhere.
     """
 
     component: str
     endpoints: tuple[Endpoint, ...]
     service: str
+    lane: tuple[Endpoint, ...] = ()
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -92,12 +94,15 @@ def parse_endpoint(text: str) -> Endpoint:
     return TcpEndpoint(host, int(port))
 
 
-def upstreams_of(addresses: Mapping[str, Iterable[str]], services: Mapping[str, str]) -> dict[str, Upstream]:
+def upstreams_of(
+    addresses: Mapping[str, Iterable[str]], services: Mapping[str, str], lanes: Mapping[str, Iterable[str]] | None = None
+) -> dict[str, Upstream]:
     """Reads where each component is.
 
     Args:
         addresses: Addresses by component.
         services: Full name of the gRPC service of each component.
+        lanes: Addresses of their lanes, by component.
 
     Returns:
         Upstreams by component. A component without addresses or without a service is left out.
@@ -106,8 +111,9 @@ def upstreams_of(addresses: Mapping[str, Iterable[str]], services: Mapping[str, 
         AddressError: An address cannot be read.
     """
     parsed = {component: tuple(parse_endpoint(text) for text in texts) for component, texts in addresses.items()}
+    parsed_lanes = {component: tuple(parse_endpoint(text) for text in texts) for component, texts in (lanes or {}).items()}
     return {
-        component: Upstream(component, endpoints, services[component])
+        component: Upstream(component, endpoints, services[component], parsed_lanes.get(component, ()))
         for component, endpoints in sorted(parsed.items())
         if endpoints and component in services
     }

@@ -163,6 +163,7 @@ def mesh_environment(place: Place, host: str, port: int) -> dict[str, str]:
     for component in COMPONENTS:
         environment[f"MLMESH_{component.name.upper()}_LISTEN"] = place.address(component.name)
         environment[f"MLMESH_{component.name.upper()}_ADDRESS"] = place.address(component.name)
+        environment[f"MLMESH_{component.name.upper()}_LANE"] = place.address(f"{component.name}-lane")
     return environment
 
 

@@ -66,7 +66,8 @@ class Admission:
         with self._changed:
             if self._is_closed:
                 raise Stopping
-            if is_doorman():
+            # A coroutine needs no thread, so `CallPool` does not know of it.
+            if is_doorman() or self._running >= self._max_calls:
                 raise Overloaded(self._max_calls)
             self._running += 1
         if not context.add_callback(self._leave):

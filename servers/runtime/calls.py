@@ -35,6 +35,7 @@ class Method:
         response_class: Class of its responses, likewise.
         request_streaming: Whether the client sends a stream.
         response_streaming: Whether the server sends a stream.
+        is_coroutine: Whether the servicer's method is a coroutine function, which the server's event loop runs.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Method:
     response_class: type[Message] | None
     request_streaming: bool
     response_streaming: bool
+    is_coroutine: bool = False
 
 
 class Call:
@@ -64,7 +66,7 @@ class Call:
 
 
 Behaviour = Callable[[Any, Call], Any]
-"""A handler of any kind: takes a request or an iterator of them, gives a response or an iterator of them."""
+"""A handler of any kind: takes a request or an iterator of them, gives a response, an iterator of them, or a coroutine."""
 
 
 class Interceptor(Protocol):
@@ -93,6 +95,13 @@ def enter_call(call: Call) -> None:
 
 def guarded(method: Method, inner: Behaviour, guard: Callable[[Call], AbstractContextManager[object]]) -> Behaviour:
     """Runs a whole call, the iteration of its responses included, inside a context manager."""
+    if method.is_coroutine:
+
+        async def awaited(request: Any, call: Call) -> Any:
+            with guard(call):
+                return await inner(request, call)
+
+        return awaited
     if not method.response_streaming:
 
         def unary(request: Any, call: Call) -> Any:

@@ -115,3 +115,10 @@ class Unavailable(DomainError):
 
     code = StatusCode.UNAVAILABLE
     reason = "UNAVAILABLE"
+
+
+class Unimplemented(DomainError):
+    """The server does not know how."""
+
+    code = StatusCode.UNIMPLEMENTED
+    reason = "UNIMPLEMENTED"

@@ -11,7 +11,9 @@ import grpc
 from servers.runtime.settings import ServerSettings
 
 _MAX_SOCKET_PATH_BYTES = 100  # sun_path is 108 bytes on Linux and 104 on macOS, and gRPC adds its own terminator
-_SOCKET_MODE = 0o600
+
+SOCKET_MODE = 0o600
+"""Mode of a Unix socket: only the user of the mesh may call."""
 
 
 class ListenError(Exception):
@@ -57,7 +59,7 @@ def bind(server: grpc.Server, settings: ServerSettings) -> str:
     address = settings.listen
     path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
     if path is not None:
-        _check_socket_path(path)
+        check_socket_path(path)
     credentials = _credentials(settings)
     try:
         port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
@@ -65,7 +67,7 @@ def bind(server: grpc.Server, settings: ServerSettings) -> str:
         raise ListenError(f"cannot listen on {address!r}: it is in use, or not host:port with an address of this machine") from None
     if path is not None:
         # Requests are not accepted before start(), so nobody gets in between. The folder of the mesh's sockets is 0700 besides.
-        path.chmod(_SOCKET_MODE)
+        path.chmod(SOCKET_MODE)
         return address
     host = address.rpartition(":")[0]
     return f"{'127.0.0.1' if host in {'0.0.0.0', ''} else '[::1]' if host == '[::]' else host}:{port}"  # noqa: S104
@@ -77,7 +79,12 @@ def unlink_socket(address: str) -> None:
         Path(address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
-def _check_socket_path(path: Path) -> None:
+def check_socket_path(path: Path) -> None:
+    """Makes the folder of a socket.
+
+    Raises:
+        ListenError: The path is too long, or somebody listens there.
+    """
     if not path.is_absolute():
         raise ListenError(f"cannot listen on unix:{path}: the path of a socket has to be absolute")
     if len(str(path).encode()) > _MAX_SOCKET_PATH_BYTES:

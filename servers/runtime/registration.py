@@ -6,14 +6,18 @@ would decode requests outside of them (ADR 0007).
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
+from google.rpc import status_pb2
 from mlops.common.v1.options_pb2 import (
     ACCESS_PERMISSION,
     ACCESS_PUBLIC,
@@ -26,6 +30,10 @@ from mlops.common.v1.options_pb2 import (
 
 from servers.runtime.calls import Behaviour, Call, Interceptor, Method, enter_call
 from servers.runtime.interceptors.codec import Codec
+from servers.runtime.lane.endpoints import Endpoints
+from servers.runtime.lane.loop import LoopThread
+from servers.runtime.lane.rest_codec import RestCodec, bindings_of
+from servers.runtime.lane.wires import RestWire
 
 PUBLIC = MethodPolicy(access=ACCESS_PUBLIC, idempotency=IDEMPOTENCY_NOT_IDEMPOTENT, rate_class=RATE_CLASS_READ)
 """Policy for a contract that is not ours and checks its callers in another way, for example Envoy's ext_authz."""
@@ -43,11 +51,13 @@ class Registration:
         add: The generated `add_<Service>Servicer_to_server`.
         servicer: The implementation.
         policy: Policy of every method, for contracts that are not ours; ours carry a policy a method, and it must be None.
+        rest_error: Writes the JSON of errors of REST calls where a protocol wants another shape than ours.
     """
 
     add: Callable[[Any, Any], None]
     servicer: Any
     policy: MethodPolicy | None = None
+    rest_error: Callable[[status_pb2.Status], bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,20 +68,25 @@ class Pipeline:
         outer: Those that see bytes, outermost first: telemetry, errors, authentication.
         inner: Those that see messages, outermost first: authorization, validation, idempotency, audit.
         stopping: Set when the server begins to stop; endless streams look at it.
+        loop: Runs the methods that are coroutines, whichever way they were called.
     """
 
     outer: Sequence[Interceptor]
     inner: Sequence[Interceptor]
     stopping: threading.Event
+    loop: LoopThread
 
 
-def register(server: grpc.Server, registrations: Iterable[Registration], pipeline: Pipeline) -> tuple[str, ...]:
+def register(
+    server: grpc.Server, registrations: Iterable[Registration], pipeline: Pipeline, lane: Endpoints | None = None
+) -> tuple[str, ...]:
     """Adds servicers to a server.
 
     Args:
         server: A server that has not started.
         registrations: What to add.
         pipeline: What to put around each method.
+        lane: Takes them too.
 
     Returns:
         Full names of the services added.
@@ -84,10 +99,11 @@ def register(server: grpc.Server, registrations: Iterable[Registration], pipelin
         recorder = _Recorder()
         registration.add(registration.servicer, recorder)
         for service, handlers in recorder.handlers.items():
-            wrapped = {
-                name: _wrapped(_method(service, name, handler, registration.policy), handler, pipeline)
-                for name, handler in handlers.items()
-            }
+            methods = {name: _method(service, name, handler, registration.policy) for name, handler in handlers.items()}
+            wrapped = {name: _for_grpc(methods[name], handler, pipeline) for name, handler in handlers.items()}
+            if lane is not None:
+                for name, handler in handlers.items():
+                    _add_to_lane(lane, methods[name], handler, pipeline, registration)
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
             server.add_registered_method_handlers(service, wrapped)
             services.append(service)
@@ -113,7 +129,7 @@ def _method(service: str, name: str, handler: grpc.RpcMethodHandler[Any, Any], g
     if given is not None:
         return Method(path, given, None, None, handler.request_streaming, handler.response_streaming)
     try:
-        descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+        descriptor = _descriptor(path)
     except KeyError:
         raise ContractError(f"{path}: no descriptor is loaded; a contract that is not ours needs Registration(policy=...)") from None
     own = descriptor.GetOptions().Extensions[policy]
@@ -128,6 +144,11 @@ def _method(service: str, name: str, handler: grpc.RpcMethodHandler[Any, Any], g
     )
 
 
+def _descriptor(path: str) -> MethodDescriptor:
+    _, service, name = path.split("/")
+    return descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+
+
 def _class_of(descriptor: Any) -> type[Message]:
     return message_factory.GetMessageClass(descriptor)
 
@@ -139,10 +160,56 @@ def _check(path: str, own: MethodPolicy) -> None:
         raise ContractError(f"{path}: a permission goes with ACCESS_PERMISSION, and only with it")
 
 
-def _wrapped(method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline: Pipeline) -> grpc.RpcMethodHandler[Any, Any]:
-    servicer: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+def _for_grpc(method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline: Pipeline) -> grpc.RpcMethodHandler[Any, Any]:
+    """GRPC's own server calls a method in a thread; a coroutine runs on the loop meanwhile."""
+    servicer = _servicer_method(handler)
+    behaviour: Behaviour = lambda request, call: servicer(request, call.context)  # noqa: E731
+    if inspect.iscoroutinefunction(servicer):
+        submit = pipeline.loop.submit
+
+        def waiting(request: Any, call: Call) -> Any:
+            running = submit(servicer(request, call.context))
+            call.context.add_callback(lambda: _cancel(running))
+            return running.result()
+
+        behaviour = waiting
+    codec = Codec(handler.request_deserializer, handler.response_serializer)
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[(method.request_streaming, method.response_streaming)]
+    return make(_served(method, behaviour, codec, pipeline))
+
+
+def _cancel(running: Future[Any]) -> None:
+    running.cancel()
+
+
+def _add_to_lane(
+    lane: Endpoints, method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline: Pipeline, registration: Registration
+) -> None:
+    """The lane has no streams in both directions at once, and plain REST only where the body is bytes."""
+    if method.request_streaming and method.response_streaming:
+        return
+    servicer = _servicer_method(handler)
+    method = replace(method, is_coroutine=inspect.iscoroutinefunction(servicer))
     behaviour: Behaviour = lambda request, call: servicer(request, call.context)  # noqa: E731
     codec = Codec(handler.request_deserializer, handler.response_serializer)
+    lane.add_grpc(method, _served(method, behaviour, codec, pipeline))
+    if registration.policy is not None:
+        return
+    for binding in bindings_of(_descriptor(method.path)):
+        served = _served(method, behaviour, RestCodec(binding.body_field), pipeline)
+        lane.add_rest(method, served, binding, RestWire(registration.rest_error))
+
+
+def _servicer_method(handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
+    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+
+def _served(method: Method, behaviour: Behaviour, codec: Interceptor, pipeline: Pipeline) -> Callable[[Any, Any], Any]:
     for interceptor in reversed((*pipeline.outer, codec, *pipeline.inner)):
         behaviour = interceptor.wrap(method, behaviour)
     stopping = pipeline.stopping
@@ -152,10 +219,4 @@ def _wrapped(method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline:
         enter_call(call)
         return behaviour(request, call)
 
-    make = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[(method.request_streaming, method.response_streaming)]
-    return make(serve)
+    return serve

@@ -30,6 +30,9 @@ from servers.runtime.interceptors.errors import ErrorInterceptor
 from servers.runtime.interceptors.telemetry import TelemetryInterceptor
 from servers.runtime.interceptors.translation import Translate, TranslationInterceptor
 from servers.runtime.interceptors.validation import ValidationInterceptor
+from servers.runtime.lane.endpoints import Endpoints
+from servers.runtime.lane.listener import Lane
+from servers.runtime.lane.loop import LoopThread
 from servers.runtime.listening import ListenError, bind, transport_options, unlink_socket
 from servers.runtime.logging import configure_logging
 from servers.runtime.metrics import ServerMetrics
@@ -64,6 +67,8 @@ class Server:
         services: Full names of its services, to report as ready or not.
         dependencies: What it depends on.
         admission: Knows which calls run.
+        loop: Runs coroutines.
+        lane: Serves Envoy; None where no `lane` is set.
         life: What starts before the first call and closes after the last.
     """
 
@@ -77,6 +82,8 @@ class Server:
         services: Sequence[str],
         dependencies: DependencyMonitor,
         admission: Admission,
+        loop: LoopThread,
+        lane: Lane | None,
         life: Life,
     ) -> None:
         self.component = component
@@ -87,8 +94,11 @@ class Server:
         self._health = health_servicer
         self._services = tuple(services)
         self._dependencies = dependencies
+        self._loop = loop
+        self._lane = lane
         self._life = life
         self._address = ""
+        self._is_ready = False
         self._stop_lock = threading.Lock()
         self._announced_at: float | None = None
         self._stopped = threading.Event()
@@ -103,6 +113,11 @@ class Server:
         """The gRPC target that reaches the server. Empty before `start`."""
         return self._address
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether proxies may send calls."""
+        return self._is_ready and not self._admission.stopping.is_set()
+
     def start(self) -> None:
         """Begins to serve.
 
@@ -110,10 +125,13 @@ class Server:
             ListenError: The address cannot be served on.
         """
         self._address = bind(self._grpc, self._settings)
+        self._loop.start()
         for begin in self._life.starters:
             begin()
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         self._grpc.start()
+        if self._lane is not None:
+            self._lane.start()
         self._dependencies.start()
         _LOGGER.info("%s serves on %s", self.component, self._address)
 
@@ -121,6 +139,7 @@ class Server:
         """Reports the services as ready or not. The process itself stays alive (`""` in the health protocol)."""
         if self._admission.stopping.is_set():
             return
+        self._is_ready = is_ready
         state = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in self._services:
             self._health.set(service, state)
@@ -145,6 +164,8 @@ class Server:
             self._admission.stopping.set()
             # Makes every state NOT_SERVING and ignores later changes.
             self._health.enter_graceful_shutdown()
+            if self._lane is not None:
+                self._lane.announce_stop()
 
     def stop(self, *, disconnect: bool = True) -> None:
         """Stops without failing a call that was accepted. Safe to call twice.
@@ -167,6 +188,8 @@ class Server:
                 _LOGGER.warning("%s: calls that still run after %g s are cancelled", self.component, self._settings.grace_s)
             if disconnect or not is_idle:
                 self._grpc.stop(_GOAWAY_S if is_idle else None).wait(_CANCEL_S)
+            if self._lane is not None:
+                self._lane.close()
             self._close()
             self._stopped.set()
         _LOGGER.info("%s has stopped", self.component)
@@ -179,6 +202,7 @@ class Server:
                 close()
             except Exception:  # one thing that cannot be closed must not keep the others open
                 _LOGGER.exception("%s: closing failed", self.component)
+        self._loop.close()
         unlink_socket(self._address)
 
 
@@ -238,6 +262,7 @@ def build_server(
             *([] if translate is None else [TranslationInterceptor(translate)]),
         ],
         stopping=admission.stopping,
+        loop=LoopThread(component),
     )
     pool = CallPool(settings.worker_threads, settings.max_concurrent_calls, component)
     # The pool refuses with details; gRPC's own limit is for what not even refusing keeps up with.
@@ -249,11 +274,17 @@ def build_server(
     monitor = DependencyMonitor(life.dependencies, settings.dependency_interval_s, lambda is_ready: server.set_ready(is_ready))
     about = ComponentServicer(component, software_version(), monitor, server_metrics.render)
     own = Registration(component_service_pb2_grpc.add_ComponentServiceServicer_to_server, about)
-    services = register(grpc_server, [*servicers, own], pipeline)
+    endpoints = Endpoints() if settings.lane else None
+    services = register(grpc_server, [*servicers, own], pipeline, endpoints)
     health_servicer = _add_health(grpc_server, services)
+    lane = None if endpoints is None else _lane(settings, pipeline, pool, endpoints, lambda: server.is_ready)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
-    server = Server(settings, component, grpc_server, pool, health_servicer, services, monitor, admission, life)
+    server = Server(settings, component, grpc_server, pool, health_servicer, services, monitor, admission, pipeline.loop, lane, life)
     return server
+
+
+def _lane(settings: ServerSettings, pipeline: Pipeline, pool: CallPool, endpoints: Endpoints, is_ready: Callable[[], bool]) -> Lane:
+    return Lane(settings.lane, pipeline.loop, pool, endpoints, max_message_bytes=settings.max_message_bytes, is_ready=is_ready)
 
 
 def software_version() -> str:

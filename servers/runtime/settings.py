@@ -27,6 +27,10 @@ class ServerSettings(BaseSettings):
     listen: str = "127.0.0.1:0"
     """Address to serve on: `host:port` (port 0 = any free one) or `unix:/absolute/path.sock` (at most 100 bytes of path)."""
 
+    lane: str = ""
+    """Address to serve Envoy on beside `listen`, in a form that costs less: `unix:/absolute/path.sock` or `127.0.0.1:port`. Plain text, so
+    it never leaves the machine. Empty = none."""
+
     database_url: str = ""
     """URL of the mesh's database; each component has its own schema, database or file in it. Empty = `sqlite:///<data_dir>/mesh.db`,
     which becomes the file `mesh-<component>.db`."""

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from servers.runtime.calls import Behaviour, Call, Method
-from servers.runtime.errors import InvalidArgument
+from servers.runtime.errors import DomainError, InvalidArgument
 
 
 class Codec:
@@ -30,6 +30,12 @@ class Codec:
     def wrap(self, method: Method, inner: Behaviour) -> Behaviour:
         """Gives a behaviour over bytes."""
         decode = self._decode_many if method.request_streaming else self._decode_one
+        if method.is_coroutine:
+
+            async def awaited(request: Any, call: Call) -> bytes:
+                return self._encode(await inner(decode(request), call))
+
+            return awaited
         if not method.response_streaming:
             return lambda request, call: self._encode(inner(decode(request), call))
 
@@ -39,11 +45,13 @@ class Codec:
 
         return streaming
 
-    def _decode_one(self, raw: bytes) -> Any:
+    def _decode_one(self, raw: bytes | DomainError) -> Any:
+        if isinstance(raw, DomainError):
+            raise raw  # the transport could not read it
         try:
             return self._decode(raw)
         except DecodeError:
             raise InvalidArgument("The request is not a message of this method's type.", reason="MALFORMED_REQUEST") from None
 
-    def _decode_many(self, raws: Iterator[bytes]) -> Iterator[Any]:
+    def _decode_many(self, raws: Iterator[bytes | DomainError]) -> Iterator[Any]:
         return (self._decode_one(raw) for raw in raws)

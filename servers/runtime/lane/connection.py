@@ -1,0 +1,225 @@
+"""A connection from Envoy: HTTP/1.1 by httptools, one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from servers.runtime.lane.context import LaneContext
+from servers.runtime.lane.exchange import Exchange
+from servers.runtime.lane.rest_codec import RestRequest
+from servers.runtime.lane.wires import plain_http
+
+if TYPE_CHECKING:
+    from servers.runtime.lane.listener import Lane
+
+_LOGGER = logging.getLogger(__name__)
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_HEADERS = 128
+_LINGER_S = 5.0
+_TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
+_UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Reads requests and writes answers. Everything here runs on the loop's thread.
+
+    Args:
+        lane: What is served.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._exchange: Exchange | None = None
+        self._is_complete = True
+        self._reset()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A connection was opened."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._lane.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        del exc
+        self._lane.connections.discard(self)
+        if self._exchange is not None:
+            self._exchange.lost()
+            self._exchange = None
+        self._lane.lost(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """One buffer serves all connections of the loop, since what is read is taken out of it before the next read."""
+        del sizehint
+        return self._lane.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have arrived."""
+        try:
+            self._parser.feed_data(self._lane.buffer[:nbytes])
+        except httptools.HttpParserCallbackError:
+            _LOGGER.exception("a request could not be taken")
+            self._transport.abort()
+            return
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._give_up(400, "The request is not HTTP/1.1.")
+            return
+        if self._is_reading_head:
+            self._head_bytes += nbytes
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._give_up(431, "The request's head is too large.")
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more; nobody who does so waits for an answer."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The peer reads slowly."""
+        if self._exchange is not None:
+            self._exchange.set_writable(False)
+
+    def resume_writing(self) -> None:
+        """The peer has read."""
+        if self._exchange is not None:
+            self._exchange.set_writable(True)
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if self._exchange is not None or not self._is_complete:
+            # Envoy never sends the next before the answer to the last.
+            raise ValueError("a request before the answer to the last")
+        self._reset()
+        self._is_complete = False
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        if not self._is_reading_head:
+            return  # trailers say nothing to us
+        self._headers.append((name, value))
+        if len(self._headers) > _MAX_HEADERS:
+            raise ValueError("too many headers")
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self._is_reading_head = False
+        metadata = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._headers]
+        headers = dict(metadata)
+        path, _, query = self._url.decode("latin-1").partition("?")
+        content_type = headers.get("content-type", "")
+        verb = self._parser.get_method().decode()
+        rest = None
+        if content_type.startswith("application/grpc"):
+            endpoint = self._lane.endpoints.grpc(path) if verb == "POST" else None
+            if endpoint is None:
+                self._lane.unknown_method(self)
+                return
+        else:
+            found = self._lane.endpoints.rest(verb, path)
+            if found is None:
+                self._lane.plain(self, verb, path)
+                return
+            endpoint, variables = found
+            rest = RestRequest(variables, query, content_type)
+        context = LaneContext(_decoded(metadata), _deadline(headers.get("grpc-timeout")))
+        self._exchange = Exchange(self._lane, self, endpoint, context, headers.get("grpc-encoding", ""), rest)
+        if "grpc-timeout" in headers:
+            self._lane.expires(self._exchange)
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of the body."""
+        if self._exchange is not None:
+            self._exchange.data(body)
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._is_complete = True
+        if self._exchange is not None:
+            self._exchange.complete()
+
+    # What an exchange calls.
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes."""
+        self._transport.write(data)
+
+    def answered(self) -> None:
+        """The answer is complete; the next request may come, unless this one is still coming."""
+        self._exchange = None
+        if not self._is_complete:
+            # Envoy closes a connection whose answer is complete before the request. To close it here first would reset it, answer and all.
+            self._transport.resume_reading()
+            self._lane.loop.call_later(_LINGER_S, self._transport.close)
+        elif self._lane.is_closing:
+            self._transport.close()
+
+    def break_off(self) -> None:
+        """The answer cannot be completed."""
+        self._exchange = None
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Holds the sender back."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Lets the sender go on."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # What the lane calls.
+
+    def close_if_idle(self) -> None:
+        """Closes a connection on which nothing is under way."""
+        if self._exchange is None and self._is_complete:
+            self._transport.close()
+
+    def close(self) -> None:
+        """Closes it once what was written has been sent."""
+        self._transport.close()
+
+    def _give_up(self, status: int, text: str) -> None:
+        if self._exchange is not None:
+            self._transport.abort()
+            return
+        self._transport.write(plain_http(status, text, closes=True))
+        self._transport.close()
+
+    def _reset(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._is_reading_head = True
+
+
+def _decoded(metadata: list[tuple[str, str]]) -> tuple[tuple[str, str | bytes], ...]:
+    """Binary metadata travel in base64."""
+    return tuple((name, _binary(value) if name.endswith("-bin") else value) for name, value in metadata)
+
+
+def _binary(value: str) -> bytes:
+    try:
+        return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _deadline(text: str | None) -> float | None:
+    found = _TIMEOUT.fullmatch(text) if text is not None else None
+    return None if found is None else time.monotonic() + int(found[1]) * _UNIT_S[found[2]]

@@ -1,0 +1,111 @@
+"""What a servicer sees of a call on the lane: gRPC's own `ServicerContext`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, cast
+
+import grpc
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class Aborted(Exception):
+    """Unwinds a call whose status the context has."""
+
+
+class LaneContext(grpc.ServicerContext):
+    """One call. Used by the thread that runs the call, and ended by the thread of the event loop.
+
+    Args:
+        metadata: Headers of the request, lower case.
+        deadline: When the caller stops waiting, in seconds of `time.monotonic`; None = never.
+    """
+
+    def __init__(self, metadata: tuple[tuple[str, str | bytes], ...], deadline: float | None) -> None:
+        self._metadata = metadata
+        self._deadline = deadline
+        self._callbacks: list[Callable[[], object]] = []
+        self._is_over = False
+        self.failure: grpc.Status | None = None
+        """How the call was aborted."""
+        self.initial_metadata: Metadata = ()
+        """Headers of the answer."""
+        self.trailers: Metadata = ()
+        """Trailers of a successful answer."""
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The headers of the request."""
+        return self._metadata
+
+    def is_active(self) -> bool:
+        """Whether the caller still waits."""
+        return not self._is_over and (self._deadline is None or self._deadline > time.monotonic())
+
+    def time_remaining(self) -> float | None:  # type: ignore[override] # the stubs forget calls without a deadline
+        """Seconds until the deadline, 0 after it; None where there is none."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def add_callback(self, callback: Callable[[], object]) -> bool:
+        """Calls something when the call is over; False where it is already."""
+        if self._is_over:
+            return False
+        self._callbacks.append(callback)
+        return True
+
+    def end(self) -> None:
+        """Marks the call as over and tells whoever wanted to know. Called by the loop's thread, once."""
+        self._is_over = True
+        for callback in self._callbacks:
+            callback()
+
+    def cancel(self) -> bool:
+        """Not a thing for servicers here: they raise."""
+        return False
+
+    def peer(self) -> str:
+        """Envoy, whoever stands behind it."""
+        return "unix:"
+
+    def peer_identities(self) -> None:
+        """None: the socket's mode says who may call."""
+
+    def peer_identity_key(self) -> None:
+        """None, likewise."""
+
+    def auth_context(self) -> dict[str, Any]:
+        """Empty, likewise."""
+        return {}
+
+    def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Adds headers to the answer; they go out with its first message."""
+        self.initial_metadata = tuple(initial_metadata)
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Adds trailers to a successful answer."""
+        self.trailers = tuple(trailing_metadata)
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """Ends the call with a plain status."""
+        self.abort_with_status(cast(grpc.Status, _PlainStatus(code, details)))
+
+    def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        """Ends the call with a status."""
+        self.failure = status
+        raise Aborted
+
+    def set_code(self, code: grpc.StatusCode) -> NoReturn:
+        """Not supported: a servicer raises a domain error."""
+        raise NotImplementedError("raise a DomainError")
+
+    def set_details(self, details: str) -> NoReturn:
+        """Not supported, likewise."""
+        raise NotImplementedError("raise a DomainError")
+
+
+class _PlainStatus:
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        self.code = code
+        self.details = details
+        self.trailing_metadata: Iterable[tuple[str, str | bytes]] = ()

@@ -1,0 +1,79 @@
+"""Requests of a streaming call on their way from the event loop to the thread that serves the call."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from servers.runtime.errors import DomainError
+
+_FULL_BYTES = 4 * 1024 * 1024
+_ROOM_BYTES = 1024 * 1024
+
+
+class CallerLeft(Exception):
+    """The stream ended because its caller left."""
+
+
+class RequestStream:
+    """Hands messages over, and holds the sender back while too many wait.
+
+    Args:
+        pause: Stops reading from the connection; called by the loop.
+        resume: Goes on reading; called by the serving thread.
+    """
+
+    def __init__(self, pause: Callable[[], object], resume: Callable[[], object]) -> None:
+        self._pause = pause
+        self._resume = resume
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._is_paused = False
+        self._end: Exception | None = None
+
+    def put(self, messages: list[bytes]) -> None:
+        """Adds what has arrived."""
+        with self._changed:
+            self._waiting.extend(messages)
+            self._waiting_bytes += sum(map(len, messages))
+            if self._waiting_bytes > _FULL_BYTES and not self._is_paused:
+                self._is_paused = True
+                self._pause()
+            self._changed.notify()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Says that nothing comes after what has arrived.
+
+        Args:
+            error: Why the stream ends before its time: a refusal of what it carries, or `CallerLeft`.
+        """
+        with self._changed:
+            if self._end is None:
+                self._end = error or StopIteration()
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[Any]:
+        """The messages, in order."""
+        return self
+
+    def __next__(self) -> bytes | DomainError:
+        """Waits for the next message. A refusal is handed on as if it were one, so that whoever decodes raises it inside the call."""
+        with self._changed:
+            while not self._waiting:
+                if isinstance(self._end, DomainError):
+                    refusal, self._end = self._end, StopIteration()
+                    return refusal
+                if self._end is not None:
+                    raise self._end
+                self._changed.wait()
+            message = self._waiting.popleft()
+            self._waiting_bytes -= len(message)
+            resumes = self._is_paused and self._waiting_bytes < _ROOM_BYTES
+            if resumes:
+                self._is_paused = False
+        if resumes:
+            self._resume()
+        return message

@@ -1,0 +1,216 @@
+"""REST for methods whose body is bytes: what Envoy's transcoder does for the others, without its copies (ADR 39)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from google.api import annotations_pb2
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from servers.runtime.calls import Behaviour, Call, Method
+from servers.runtime.errors import DomainError, InvalidArgument
+from servers.runtime.lane.templates import PathTemplate, http_rules
+from servers.runtime.lane.wires import RestBody
+
+# googleapis-common-protos types its extensions as plain descriptors.
+_HTTP: Any = annotations_pb2.http
+_HTTP_BODY = HttpBody.DESCRIPTOR.full_name
+_INTEGERS = frozenset(
+    {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
+)
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+@dataclass(frozen=True)
+class RestBinding:
+    """One REST path of a method.
+
+    Args:
+        verb: HTTP method, upper case.
+        template: Its path.
+        body_field: Field of the request that takes the body; empty = the method takes none.
+    """
+
+    verb: str
+    template: PathTemplate
+    body_field: str
+
+
+@dataclass(slots=True)
+class RestRequest:
+    """A REST call as it came.
+
+    Args:
+        variables: Fields from the path, still percent-encoded.
+        query: What follows the question mark.
+        content_type: Media type of the body.
+        body: The bytes; an iterator of them where requests are a stream; an error where they could not be read.
+    """
+
+    variables: list[tuple[str, str]]
+    query: str
+    content_type: str
+    body: Any = b""
+
+
+def bindings_of(method: MethodDescriptor) -> list[RestBinding]:
+    """Returns the REST paths whose body, where there is one, is bytes."""
+    answers_bytes = method.output_type.full_name == _HTTP_BODY
+    found = []
+    for verb, path, body in http_rules(method.GetOptions().Extensions[_HTTP]):
+        takes_bytes = bool(body) and _is_http_body(method.input_type, body)
+        if takes_bytes or (answers_bytes and not body):
+            found.append(RestBinding(verb, PathTemplate(path), body))
+    return found
+
+
+class RestCodec:
+    """Makes requests of REST calls and REST answers of responses.
+
+    Args:
+        body_field: Field of the request that takes the body; empty = none.
+    """
+
+    def __init__(self, body_field: str) -> None:
+        self._body_field = body_field
+
+    def wrap(self, method: Method, inner: Behaviour) -> Behaviour:
+        """Gives a behaviour over `RestRequest` and `RestBody`."""
+        read = _Reader(method.request_class, self._body_field)
+        decode = read.many if method.request_streaming else read.one
+        if method.response_streaming:
+
+            def streaming(request: RestRequest, call: Call) -> Iterator[RestBody]:
+                for response in inner(decode(request), call):
+                    yield _rest_body(response)
+
+            return streaming
+        if method.is_coroutine:
+
+            async def awaited(request: RestRequest, call: Call) -> RestBody:
+                return _rest_body(await inner(decode(request), call))
+
+            return awaited
+        return lambda request, call: _rest_body(inner(decode(request), call))
+
+
+class _Reader:
+    def __init__(self, request_class: Callable[[], Any] | None, body_field: str) -> None:
+        if request_class is None:
+            raise TypeError("REST needs the request's class")
+        self._request_class = request_class
+        self._body_field = body_field
+
+    def one(self, rest: RestRequest) -> Any:
+        """The request of a unary call."""
+        if isinstance(rest.body, DomainError):
+            raise rest.body
+        request = self._bound(rest)
+        if self._body_field:
+            body = getattr(request, self._body_field)
+            body.content_type = rest.content_type
+            body.data = rest.body
+        elif rest.body:
+            raise InvalidArgument("This path takes no body.", reason="MALFORMED_REQUEST")
+        return request
+
+    def many(self, rest: RestRequest) -> Iterator[Any]:
+        """The requests of a stream: the first has the variables, each has a piece of the body."""
+        request = self._bound(rest)
+        is_first = True
+        for piece in rest.body:
+            body = getattr(request, self._body_field)
+            body.data = piece
+            if is_first:
+                body.content_type = rest.content_type
+            yield request
+            is_first = False
+            request = self._request_class()
+        if is_first:
+            yield request
+
+    def _bound(self, rest: RestRequest) -> Any:
+        request = self._request_class()
+        for path, value in rest.variables:
+            _assign(request, path, unquote(value))
+        if rest.query:
+            for path, value in parse_qsl(rest.query, keep_blank_values=True, max_num_fields=100):
+                _assign(request, path, value)
+        return request
+
+
+def _assign(request: Message, path: str, text: str) -> None:
+    """Sets a field, named by a dotted path, from text."""
+    *outer, name = path.split(".")
+    target: Any = request
+    for step in outer:
+        field = target.DESCRIPTOR.fields_by_name.get(step)
+        if field is None or field.message_type is None or field.is_repeated:
+            raise _unknown(path, request.DESCRIPTOR)
+        target = getattr(target, step)
+    field = target.DESCRIPTOR.fields_by_name.get(name)
+    if field is None or field.message_type is not None:
+        raise _unknown(path, request.DESCRIPTOR)
+    value = _value(field, path, text)
+    try:
+        if field.is_repeated:
+            getattr(target, name).append(value)
+        else:
+            setattr(target, name, value)
+    except (ValueError, TypeError):
+        raise _refused(path, text, "a value in its range") from None
+
+
+def _value(field: FieldDescriptor, path: str, text: str) -> Any:
+    kind = field.cpp_type
+    if kind in _INTEGERS:
+        if not text.removeprefix("-").isascii() or not text.removeprefix("-").isdecimal():
+            raise _refused(path, text, "a whole number")
+        return int(text)
+    if kind == FieldDescriptor.CPPTYPE_BOOL:
+        if text.lower() not in _BOOLEANS:
+            raise _refused(path, text, "true or false")
+        return _BOOLEANS[text.lower()]
+    if kind in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
+        try:
+            return float(text)
+        except ValueError:
+            raise _refused(path, text, "a number") from None
+    if kind == FieldDescriptor.CPPTYPE_ENUM and field.enum_type is not None:
+        value = field.enum_type.values_by_name.get(text)
+        if value is None:
+            raise _refused(path, text, f"one of {', '.join(field.enum_type.values_by_name)}")
+        return value.number
+    return text
+
+
+def _unknown(path: str, request: Any) -> InvalidArgument:
+    allowed = ", ".join(field.name for field in request.fields if field.message_type is None)
+    text = f"There is no query parameter `{path[:100]}` here; allowed are {allowed}."
+    return InvalidArgument(text, field_violations=[(path, text)], reason="MALFORMED_REQUEST")
+
+
+def _refused(path: str, text: str, expected: str) -> InvalidArgument:
+    message = f"`{path}` is {expected}, and {text[:100]!r} is not."
+    return InvalidArgument(message, field_violations=[(path, message)], reason="MALFORMED_REQUEST")
+
+
+def _rest_body(response: Message) -> RestBody:
+    if isinstance(response, HttpBody):
+        return RestBody(response.content_type or "application/octet-stream", response.data)
+    # As the gateway's transcoder prints it.
+    text = json_format.MessageToJson(
+        response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False
+    )
+    return RestBody("application/json", text.encode())
+
+
+def _is_http_body(request: Descriptor, body_field: str) -> bool:
+    field = request.fields_by_name.get(body_field)
+    return field is not None and field.message_type is not None and field.message_type.full_name == _HTTP_BODY
