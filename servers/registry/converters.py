@@ -80,7 +80,7 @@ def blob_upload_from_proto(
 ) -> tuple[registry_service_pb2.UploadBlobRequest, Iterator[bytes]]:
     """Reads the first message, which says which upload goes on, and gives the bytes of it and all others."""
     first = _first(requests)
-    return first, (message.data for message in chain((first,), requests))
+    return first, (message.body.data or message.data for message in chain((first,), requests))
 
 
 def model_to_proto(model: RegisteredModel) -> model_pb2.Model:

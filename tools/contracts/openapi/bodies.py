@@ -129,6 +129,7 @@ _JWKS: Schema = {
 
 RAW_BODIES: Mapping[str, RawBodies] = {
     "mlops.registry.v1.ModelRegistryService.UploadArtifact": RawBodies(request={"application/octet-stream": _BYTES}),
+    "mlops.registry.v1.ModelRegistryService.UploadBlob": RawBodies(request={"application/octet-stream": _BYTES}),
     "mlops.registry.v1.ModelRegistryService.DownloadArtifact": RawBodies(
         response={"application/octet-stream": _BYTES, "application/x-tar": _BYTES}
     ),

@@ -783,6 +783,7 @@ class UploadBlobRequest(_message.Message):
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Optional. Project; empty means `default`. Read from the first message."""
     upload_id: _builtins.str
@@ -790,7 +791,11 @@ class UploadBlobRequest(_message.Message):
     offset_bytes: _builtins.int
     """Required. Position of `data` in the blob. Another than the upload has reached is FAILED_PRECONDITION naming the right one."""
     data: _builtins.bytes
-    """Required. The next piece, at most 4 MiB."""
+    """Optional. The next piece, at most 4 MiB, unless it is in `body`."""
+    @_builtins.property
+    def body(self) -> _httpbody_pb2.HttpBody:
+        """Optional. The next piece, as REST has it."""
+
     def __init__(
         self,
         *,
@@ -798,10 +803,11 @@ class UploadBlobRequest(_message.Message):
         upload_id: _builtins.str = ...,
         offset_bytes: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        body: _httpbody_pb2.HttpBody | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "offset_bytes", b"offset_bytes", "project", b"project", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "data", b"data", "offset_bytes", b"offset_bytes", "project", b"project", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -320,7 +320,7 @@ class ModelRegistryServiceServicer(object):
 
     def UploadBlob(self, request_iterator, context):
         """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-        verified, with its last byte.
+        verified, with its last byte. Over REST the body is the bytes, which costs the least.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,7 +80,7 @@ class ModelRegistryServiceStub:
     """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
     UploadBlob: _grpc.StreamUnaryMultiCallable[_registry_service_pb2.UploadBlobRequest, _registry_service_pb2.Upload]
     """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-    verified, with its last byte.
+    verified, with its last byte. Over REST the body is the bytes, which costs the least.
     """
     DownloadBlob: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.DownloadBlobRequest, _registry_service_pb2.DownloadBlobResponse]
     """Streams a blob that a version of the project refers to."""
@@ -154,7 +154,7 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
     UploadBlob: _aio.StreamUnaryMultiCallable[_registry_service_pb2.UploadBlobRequest, _registry_service_pb2.Upload]  # type: ignore[assignment]
     """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-    verified, with its last byte.
+    verified, with its last byte. Over REST the body is the bytes, which costs the least.
     """
     DownloadBlob: _aio.UnaryStreamMultiCallable[_registry_service_pb2.DownloadBlobRequest, _registry_service_pb2.DownloadBlobResponse]  # type: ignore[assignment]
     """Streams a blob that a version of the project refers to."""
@@ -339,7 +339,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.Upload, _abc.Awaitable[_registry_service_pb2.Upload]]:
         """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-        verified, with its last byte.
+        verified, with its last byte. Over REST the body is the bytes, which costs the least.
         """
 
     @_abc_1.abstractmethod
