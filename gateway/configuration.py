@@ -51,16 +51,20 @@ class Mesh:
     splits: Mapping[str, Sequence[Target]] = field(default_factory=lambda: MappingProxyType({}))
     draining: frozenset[Endpoint] = frozenset()
 
-    def targets(self, method: Method) -> Sequence[Target]:
-        """Returns the clusters of a method's component; none where it is not deployed."""
-        component = method.component
+    def targets(self, component: str) -> Sequence[Target]:
+        """Returns the clusters of a component; none where it is not deployed."""
         if component in self.splits:
             return self.splits[component]
-        if component not in self.upstreams:
-            return ()
+        return (Target(component, 1),) if component in self.upstreams else ()
+
+    def targets_of(self, method: Method) -> Sequence[Target]:
+        """Returns the clusters of a method: its component's lane, where there is one."""
+        component = method.component
         # HTTP/1.1 has no streams in both directions at once.
-        takes_lane = self.upstreams[component].lane and not (method.is_client_streaming and method.is_server_streaming)
-        return (Target(lane_name(component) if takes_lane else component, 1),)
+        is_duplex = method.is_client_streaming and method.is_server_streaming
+        if is_duplex or component in self.splits or component not in self.upstreams or not self.upstreams[component].lane:
+            return self.targets(component)
+        return (Target(lane_name(component), 1),)
 
 
 def read_contracts(settings: GatewaySettings) -> Contracts:
@@ -121,6 +125,6 @@ def configuration(contracts: Contracts, mesh: Mesh, jwks: str, settings: Gateway
     messages += [
         public_listener(contracts.descriptors, services_of(contracts.methods), settings),
         jwt_authn(jwks, settings),
-        route_configuration([(method, mesh.targets(method)) for method in contracts.methods], settings),
+        route_configuration([(method, mesh.targets_of(method)) for method in contracts.methods], settings),
     ]
     return snapshot_of(messages)

@@ -78,16 +78,13 @@ class GrpcWire:
         return b"0\r\ngrpc-status: 0\r\n" + _headers(trailers) + b"\r\n"
 
     def failure(self, status: grpc.Status, *, closes: bool) -> bytes:
-        """The whole answer of a call that failed before its first message."""
-        return self.head((), None, closes=closes) + self.late_failure(status)
+        """The whole answer of a call that failed before its first message: gRPC's "Trailers-Only", which Envoy's retries look at."""
+        end = b"content-length: 0\r\nconnection: close\r\n\r\n" if closes else b"content-length: 0\r\n\r\n"
+        return b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n" + _status_headers(status) + end
 
     def late_failure(self, status: grpc.Status) -> bytes:
         """The end of a stream that failed half-way."""
-        facts = [
-            ("grpc-status", str(status.code.value[0])),
-            *([("grpc-message", _percent_encoded(status.details))] if status.details else []),
-        ]
-        return b"0\r\n" + _headers((*facts, *(status.trailing_metadata or ()))) + b"\r\n"
+        return b"0\r\n" + _status_headers(status) + b"\r\n"
 
 
 class RestWire:
@@ -161,6 +158,11 @@ def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
             raise ValueError(f"the value of {name} has a line break")
         lines.append(f"{name}: {text}\r\n")
     return "".join(lines).encode("latin-1")
+
+
+def _status_headers(status: grpc.Status) -> bytes:
+    facts = [("grpc-status", str(status.code.value[0])), ("grpc-message", _percent_encoded(status.details))]
+    return _headers((*facts, *(status.trailing_metadata or ())))
 
 
 def _percent_encoded(text: str | None) -> str:

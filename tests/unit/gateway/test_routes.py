@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from gateway import filters
 from gateway.configuration import Contracts, Mesh, configuration, read_contracts
-from gateway.control_plane.snapshot import LISTENER
+from gateway.control_plane.snapshot import CLUSTER, LISTENER
 from gateway.policies import Method, RateClass
-from gateway.routes import Target, method_route, route_configuration
+from gateway.routes import Target, method_routes, route_configuration
 from gateway.settings import GatewaySettings
 from gateway.topology import TcpEndpoint, UnixEndpoint, Upstream
 
 SETTINGS = GatewaySettings(upstreams={})
 CONTRACTS: Contracts = read_contracts(SETTINGS)
 ONE = (Target("users", 1),)
+LANE = (Target("users-lane", 1),)
+PREDICT_JSON = next(method for method in CONTRACTS.methods if method.name == "PredictJson")
 
 
 def _route(method: Method, *targets: Target) -> Any:
-    return method_route(method, targets or ONE, SETTINGS)
+    (route,) = method_routes(method, targets or ONE, SETTINGS)
+    return route
 
 
 @pytest.mark.parametrize("method", CONTRACTS.methods, ids=lambda method: method.path)
-def test_the_route_of_a_method_is_as_strict_as_its_policy(method: Method) -> None:
-    route = _route(method)
+def test_each_route_of_a_method_is_as_strict_as_its_policy(method: Method) -> None:
+    for route in (*method_routes(method, ONE, SETTINGS), *method_routes(method, LANE, SETTINGS)):
+        _assert_strict(route, method)
 
+
+def _assert_strict(route: Any, method: Method) -> None:
     token = jwt_pb2.PerRouteConfig()
     assert route.typed_per_filter_config[filters.JWT].Unpack(token)
     assert token.disabled == method.is_public
@@ -43,7 +52,7 @@ def test_the_route_of_a_method_is_as_strict_as_its_policy(method: Method) -> Non
 
 
 def test_no_method_is_left_out_and_none_is_open_by_accident() -> None:
-    routes = route_configuration(CONTRACTS.methods, {}, SETTINGS).virtual_hosts[0].routes
+    routes = route_configuration([(method, LANE) for method in CONTRACTS.methods], SETTINGS).virtual_hosts[0].routes
 
     assert {route.match.path for route in routes} >= {method.path for method in CONTRACTS.methods}
     for route in routes:
@@ -51,9 +60,39 @@ def test_no_method_is_left_out_and_none_is_open_by_accident() -> None:
 
 
 def test_a_component_without_targets_is_answered_without_a_server() -> None:
-    route = method_route(CONTRACTS.methods[0], (), SETTINGS)
+    (route,) = method_routes(CONTRACTS.methods[0], (), SETTINGS)
 
     assert route.direct_response.status == 501
+
+
+def test_bytes_pass_the_transcoder_by_where_there_is_a_lane() -> None:
+    grpc, *rest = method_routes(PREDICT_JSON, LANE, SETTINGS)
+
+    assert grpc.match.path == PREDICT_JSON.path
+    assert [route.match.safe_regex.regex for route in rest] == [r"/api/v1/models/[^/]+/predict", r"/api/v1/predict"]
+    for route in rest:
+        assert filters.TRANSCODER in route.typed_per_filter_config
+        assert next((header.name, header.string_match.exact) for header in route.match.headers) == (":method", "POST")
+
+
+def test_streams_in_both_directions_do_not_take_the_lane() -> None:
+    both = replace(PREDICT_JSON, is_client_streaming=True, is_server_streaming=True)
+    mesh = Mesh({"serving": Upstream("serving", (UnixEndpoint("/s.sock"),), "S", lane=(UnixEndpoint("/l.sock"),))})
+
+    assert [target.cluster for target in mesh.targets_of(PREDICT_JSON)] == ["serving-lane"]
+    assert [target.cluster for target in mesh.targets_of(both)] == ["serving"]
+
+
+def test_a_lane_has_a_cluster_of_its_own_that_speaks_http_1_with_trailers() -> None:
+    mesh = Mesh({"users": Upstream("users", (UnixEndpoint("/u.sock"),), "U", lane=(UnixEndpoint("/l.sock"),))})
+
+    cluster = cluster_pb2.Cluster()
+    assert configuration(CONTRACTS, mesh, "{}", SETTINGS).of_type(CLUSTER)["users-lane"].body.Unpack(cluster)
+
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    assert cluster.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].Unpack(options)
+    assert options.explicit_http_config.http_protocol_options.enable_trailers
+    assert cluster.health_checks[0].http_health_check.path == "/ready"
 
 
 def test_a_split_keeps_clusters_of_weight_zero_in_the_route() -> None:

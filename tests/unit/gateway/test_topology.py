@@ -77,9 +77,11 @@ def test_components_without_addresses_are_left_out() -> None:
 
 
 def test_the_environment_names_several_endpoints_of_a_component() -> None:
-    found = environment_upstreams(frozenset({"serving", "users"}), {"MLMESH_SERVING_ADDRESS": "10.0.0.1:1, 10.0.0.2:1", "OTHER": "x"})
+    environment = {"MLMESH_SERVING_ADDRESS": "10.0.0.1:1, 10.0.0.2:1", "MLMESH_SERVING_LANE": "unix:/l.sock", "OTHER": "x"}
+    components = frozenset({"serving", "users"})
 
-    assert found == {"serving": ("10.0.0.1:1", "10.0.0.2:1")}
+    assert environment_upstreams(components, environment=environment) == {"serving": ("10.0.0.1:1", "10.0.0.2:1")}
+    assert environment_upstreams(components, "LANE", environment) == {"serving": ("unix:/l.sock",)}
 
 
 def test_a_split_replaces_the_cluster_of_the_components_own_name() -> None:
