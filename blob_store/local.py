@@ -135,7 +135,7 @@ class LocalBlobStore:
                     except BlobNotFound:
                         continue
 
-    def begin_upload(self, digest: str, size_bytes: int) -> str:
+    def begin_upload(self, digest: str | None, size_bytes: int) -> str:
         """Begin an upload, where there is room for it; see `BlobStore.begin_upload`."""
         free_bytes = shutil.disk_usage(self._root).free
         if free_bytes < size_bytes + self._reserve_bytes:
@@ -150,9 +150,9 @@ class LocalBlobStore:
         """Go on with an upload; see `BlobStore.append`. On a full disk the upload stays and can go on later."""
         return self._uploads.append(upload_id, offset, chunks)
 
-    def complete(self, upload_id: str) -> Blob:
+    def complete(self, upload_id: str, digest: str | None = None) -> Blob:
         """Check an upload and make it a blob; see `BlobStore.complete`."""
-        return self._uploads.complete(upload_id, self.stat)
+        return self._uploads.complete(upload_id, digest, self.stat)
 
     def abort_upload(self, upload_id: str) -> None:
         """Take an upload away; see `BlobStore.abort_upload`."""

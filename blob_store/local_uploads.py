@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blob_store.digest import CHUNK_BYTES, BesideHasher, digest_of, hex_of
+from blob_store.digest import CHUNK_BYTES, BesideHasher, digest_of
 from blob_store.durable_files import SyncAlong, full_disk_is_typed, sync_data, sync_folder, write_all
 from blob_store.errors import (
     BlobNotFound,
@@ -52,12 +52,11 @@ class LocalUploads:
         self._keep = keep
         self._hashes = UploadHashes()
 
-    def begin(self, digest: str, size_bytes: int) -> str:
+    def begin(self, digest: str | None, size_bytes: int) -> str:
         """Announce an upload and return its id."""
-        hex_of(digest)
+        upload_id = UploadId.new(digest)
         if size_bytes < 0:
             raise ValueError(f"an upload has 0 bytes or more, not {size_bytes}")
-        upload_id = UploadId.new(digest)
         folder = self._root / str(upload_id)
         new = self._root / f".{secrets.token_hex(16)}"
         with full_disk_is_typed():
@@ -109,9 +108,16 @@ class LocalUploads:
                         self._hashes.keep(upload_id, written, hasher.finish(), turn)
         return written
 
-    def complete(self, upload_id: str, stat: Callable[[str], Blob]) -> Blob:
-        """Check an upload, make it a blob, and forget the upload."""
+    def complete(self, upload_id: str, told: str | None, stat: Callable[[str], Blob]) -> Blob:
+        """Check an upload, make it a blob, and forget the upload.
+
+        Args:
+            upload_id: Which.
+            told: Digest of the whole; None = the one that was announced.
+            stat: Looks a blob up.
+        """
         folder = self._folder(upload_id)
+        expected = UploadId.parse(upload_id).expected(told)
         try:
             with self._opened(upload_id) as (upload, data, writer), _lock(data):
                 if not _is_still_at(folder / "data", data):
@@ -120,19 +126,23 @@ class LocalUploads:
                 stands_at = os.fstat(data).st_size
                 if stands_at != upload.size_bytes:
                     raise UploadIncomplete(upload.size_bytes, stands_at)
+                if expected is None:
+                    raise ValueError("no digest was announced for this upload; tell it to complete it")
                 running = self._hashes.take(upload_id, stands_at, turn) or _hash_of(data)
                 # Nobody who still has the file open may write to it from here on: it is a blob now.
                 os.pwrite(writer, secrets.token_bytes(_TURN_BYTES), 0)
                 actual = digest_of(running.hexdigest())
-                if actual != upload.digest:
+                if actual != expected:
                     shutil.rmtree(folder, ignore_errors=True)
-                    raise DigestMismatch(upload.digest, actual)
+                    raise DigestMismatch(expected, actual)
                 blob = self._keep(folder / "data", data, actual)
                 shutil.rmtree(folder, ignore_errors=True)
                 return blob
         except UploadNotFound:
+            if expected is None:
+                raise
             try:
-                return stat(UploadId.parse(upload_id).digest)
+                return stat(expected)
             except BlobNotFound:
                 raise UploadNotFound(upload_id) from None
 

@@ -210,7 +210,7 @@ class S3BlobStore:
         """Return all blobs in the order of their digests."""
         return self._list(start_after=None)
 
-    def begin_upload(self, digest: str, size_bytes: int) -> str:
+    def begin_upload(self, digest: str | None, size_bytes: int) -> str:
         """Begin an upload; see `BlobStore.begin_upload`."""
         return self._uploads.begin(digest, size_bytes)
 
@@ -222,9 +222,9 @@ class S3BlobStore:
         """Go on with an upload; see `BlobStore.append`. Of two that go on at once, the first piece at an offset wins."""
         return self._uploads.append(upload_id, offset, chunks)
 
-    def complete(self, upload_id: str) -> Blob:
+    def complete(self, upload_id: str, digest: str | None = None) -> Blob:
         """Check an upload and make it a blob; see `BlobStore.complete`."""
-        return self._uploads.complete(upload_id, self.stat, self._renew, self._send)
+        return self._uploads.complete(upload_id, digest, self.stat, self._renew, self._send)
 
     def abort_upload(self, upload_id: str) -> None:
         """Take an upload away; see `BlobStore.abort_upload`."""

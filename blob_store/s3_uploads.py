@@ -7,6 +7,7 @@ each other: one of them goes on, the other learns where the upload stands. Compl
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -62,12 +63,11 @@ class S3Uploads:
         self._part_bytes = part_bytes
         self._hashes = UploadHashes()
 
-    def begin(self, digest: str, size_bytes: int) -> str:
+    def begin(self, digest: str | None, size_bytes: int) -> str:
         """Announce an upload and return its id."""
-        hex_of(digest)
+        upload_id = str(UploadId.new(digest))
         if size_bytes < 0:
             raise ValueError(f"an upload has 0 bytes or more, not {size_bytes}")
-        upload_id = str(UploadId.new(digest))
         put_if_absent(self._client, self._bucket, self._folder(upload_id) + "begun", json.dumps({"size_bytes": size_bytes}).encode())
         return upload_id
 
@@ -111,6 +111,7 @@ class S3Uploads:
     def complete(
         self,
         upload_id: str,
+        told: str | None,
         stat: Callable[[str], Blob],
         renew: Callable[[str], bool],
         send: Callable[[Iterable[bytes], str], Blob],
@@ -119,14 +120,16 @@ class S3Uploads:
 
         Args:
             upload_id: Which.
+            told: Digest of the whole; None = the one that was announced.
             stat: Looks a blob up.
             renew: Renews the time of a blob; tells whether there is one.
             send: Stores chunks after checking them against a digest.
         """
+        expected = UploadId.parse(upload_id).expected(told)
         try:
-            blob = self._stored(upload_id, stat, renew, send)
+            blob = self._stored(upload_id, expected, stat, renew, send)
         except UploadNotFound:
-            return self._stored_before(upload_id, stat)
+            return _stored_before(upload_id, expected, stat)
         except DigestMismatch:
             self.abort(upload_id)
             raise
@@ -135,14 +138,15 @@ class S3Uploads:
             try:
                 self._size_announced(upload_id)
             except UploadNotFound:
-                return self._stored_before(upload_id, stat)
+                return _stored_before(upload_id, expected, stat)
             raise
         self.abort(upload_id)
         return blob
 
     def abort(self, upload_id: str) -> None:
         """Take an upload away."""
-        self._remove(self._folder(upload_id))
+        with contextlib.suppress(UploadNotFound):  # no upload can have such an id
+            self._remove(self._folder(upload_id))
 
     def remove_stale(self, before: datetime) -> int:
         """Take away uploads that nobody wrote to since then."""
@@ -160,6 +164,7 @@ class S3Uploads:
     def _stored(
         self,
         upload_id: str,
+        expected: str | None,
         stat: Callable[[str], Blob],
         renew: Callable[[str], bool],
         send: Callable[[Iterable[bytes], str], Blob],
@@ -167,19 +172,15 @@ class S3Uploads:
         upload, pieces = self._look_up(upload_id)
         if upload.offset != upload.size_bytes:
             raise UploadIncomplete(upload.size_bytes, upload.offset)
+        if expected is None:
+            raise ValueError("no digest was announced for this upload; tell it to complete it")
         running = self._hashes.take(upload_id, upload.offset)
-        if running is not None and (actual := digest_of(running.hexdigest())) != upload.digest:
-            raise DigestMismatch(upload.digest, actual)
+        if running is not None and (actual := digest_of(running.hexdigest())) != expected:
+            raise DigestMismatch(expected, actual)
         can_be_joined = 0 < len(pieces) <= MOST_PARTS and all(piece.size_bytes >= MIN_PART_BYTES for piece in pieces[:-1])
         if running is None or not can_be_joined:
-            return send(self._read(pieces), upload.digest)
-        return stat(upload.digest) if renew(upload.digest) else self._join(pieces, upload.digest, stat)
-
-    def _stored_before(self, upload_id: str, stat: Callable[[str], Blob]) -> Blob:
-        try:
-            return stat(UploadId.parse(upload_id).digest)
-        except BlobNotFound:
-            raise UploadNotFound(upload_id) from None
+            return send(self._read(pieces), expected)
+        return stat(expected) if renew(expected) else self._join(pieces, expected, stat)
 
     def _folder(self, upload_id: str) -> str:
         return f"{self._prefix}{UploadId.parse(upload_id)}/"
@@ -232,6 +233,15 @@ class S3Uploads:
             keys = [str(found.object_name) for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True)]
             for error in self._client.remove_objects(self._bucket, [DeleteObject(key) for key in keys]):
                 raise StoreUnavailable(f"S3 answers {error.code}")
+
+
+def _stored_before(upload_id: str, expected: str | None, stat: Callable[[str], Blob]) -> Blob:
+    if expected is None:
+        raise UploadNotFound(upload_id)
+    try:
+        return stat(expected)
+    except BlobNotFound:
+        raise UploadNotFound(upload_id) from None
 
 
 class _Interruptible(Iterator[bytes]):

@@ -39,41 +39,41 @@ class Upload:
 
     Args:
         upload_id: What `BlobStore.begin_upload` returned.
-        digest: What the whole content will have to hash to.
+        digest: What the whole content will have to hash to; None = told when it is completed.
         size_bytes: How many bytes there will be.
         offset: How many bytes the store has; go on here.
     """
 
     upload_id: str
-    digest: str
+    digest: str | None
     size_bytes: int
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class UploadId:
-    """The id of an upload, taken apart: the digest it will have, and a random part that cannot be guessed.
+    """The id of an upload, taken apart: the digest it will have, where that was announced, and a random part that cannot be guessed.
 
-    With the digest in the id, completing twice (the answer to the first call was lost) finds the blob and succeeds.
+    With the digest in the id, completing twice (the answer to the first call was lost) finds the blob and succeeds, as it does where the
+    digest is told to `BlobStore.complete`.
     """
 
-    hex_digits: str
+    digest: str | None
     nonce: str
 
-    _PATTERN = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{32})", re.ASCII)
+    _PATTERN = re.compile(r"(?:([0-9a-f]{64})\.)?([0-9a-f]{32})", re.ASCII)
 
     def __str__(self) -> str:
-        return f"{self.hex_digits}.{self.nonce}"
-
-    @property
-    def digest(self) -> str:
-        """What the whole content will have to hash to."""
-        return digest_of(self.hex_digits)
+        return self.nonce if self.digest is None else f"{hex_of(self.digest)}.{self.nonce}"
 
     @classmethod
-    def new(cls, digest: str) -> UploadId:
-        """Make an id for an upload of this digest."""
-        return cls(hex_of(digest), secrets.token_hex(16))
+    def new(cls, digest: str | None) -> UploadId:
+        """Make an id for an upload of this digest, or of one that is told later.
+
+        Raises:
+            InvalidDigest: If it is none.
+        """
+        return cls(None if digest is None else digest_of(hex_of(digest)), secrets.token_hex(16))
 
     @classmethod
     def parse(cls, text: str) -> UploadId:
@@ -85,7 +85,16 @@ class UploadId:
         match = cls._PATTERN.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise UploadNotFound(text)
-        return cls(match.group(1), match.group(2))
+        hex_digits, nonce = match.groups()
+        return cls(None if hex_digits is None else digest_of(hex_digits), nonce)
+
+    def expected(self, told: str | None) -> str | None:
+        """Return what the content has to hash to: what is told when the upload is completed, or else what was announced.
+
+        Raises:
+            InvalidDigest: If what is told is no digest.
+        """
+        return self.digest if told is None else digest_of(hex_of(told))
 
 
 class BlobReader(Iterator[bytes]):
@@ -236,11 +245,11 @@ class BlobStore(Protocol):
         """Return all blobs in the order of their digests."""
         ...
 
-    def begin_upload(self, digest: str, size_bytes: int) -> str:
+    def begin_upload(self, digest: str | None, size_bytes: int) -> str:
         """Begin an upload that can be resumed, by this process or another one.
 
         Args:
-            digest: What the whole content will hash to.
+            digest: What the whole content will hash to; None = it is told to `complete`, so that a sender can hash beside the sending.
             size_bytes: How many bytes there will be.
 
         Returns:
@@ -274,13 +283,18 @@ class BlobStore(Protocol):
         """
         ...
 
-    def complete(self, upload_id: str) -> Blob:
+    def complete(self, upload_id: str, digest: str | None = None) -> Blob:
         """Check an upload and make it a blob. Succeeds again when called again.
+
+        Args:
+            upload_id: Which.
+            digest: What the content has to hash to; the digest that was announced, by default.
 
         Raises:
             UploadNotFound: If there is none, or no more.
             UploadIncomplete: If bytes are missing. It can go on.
             DigestMismatch: If the content hashes to something else. The upload is taken away.
+            ValueError: If no digest was announced and none is told. It can go on.
         """
         ...
 

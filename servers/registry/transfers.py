@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from blob_store import BlobNotFound as MissingBlob
-from blob_store import DigestMismatch
+from blob_store import DigestMismatch, Upload
 from model_management.catalog import ModelCatalog
 from model_management.errors import InvalidValue
 from servers.registry.errors import BlobNotFound, blob_damaged
@@ -30,7 +30,7 @@ class UploadProgress:
 
     Args:
         upload_id: Its identifier; empty where the blob was stored already.
-        digest: Digest of the whole blob.
+        digest: Digest of the whole blob; empty = told later.
         size_bytes: Length of the whole blob.
         offset_bytes: Bytes that are stored.
         is_complete: Whether the blob is stored whole and verified.
@@ -62,27 +62,33 @@ class Transfers:
         return [digest for digest in digests if digest not in present]
 
     def begin(self, digest: str, size_bytes: int, upload_id: str) -> UploadProgress:
-        """Begins an upload, or finds one.
+        """Begins an upload, or finds one; completes one whose bytes are there and whose digest is known.
 
         Args:
-            digest: Digest of the whole blob.
+            digest: Digest of the whole blob; empty = told later, by another call.
             size_bytes: Its length.
-            upload_id: An upload that was broken off; empty for a new one.
+            upload_id: An upload that was broken off, or whose digest is told now; empty for a new one.
 
         Raises:
-            InvalidValue: The blob is larger than this server takes.
+            InvalidValue: The blob is larger than this server takes, or the upload was begun for another one.
             blob_store.UploadNotFound: The upload is gone.
+            blob_store.DigestMismatch: The bytes have another digest; the upload is gone.
         """
         if size_bytes > self._max_file_bytes:
             raise InvalidValue("size_bytes", f"{size_bytes:,} bytes are more than the {self._max_file_bytes:,} that this server takes")
-        if digest in self._blobs.exists_many([digest]):
+        if digest and digest in self._blobs.exists_many([digest]):
+            # So it is too where the answer to the call that completed the upload was lost.
+            self._blobs.abort_upload(upload_id)
             return UploadProgress("", digest, size_bytes, size_bytes, is_complete=True)
-        if not upload_id:
-            upload_id = self._blobs.begin_upload(digest, size_bytes)
-        return self._completed_if_whole(upload_id)
+        upload = self._blobs.upload(upload_id or self._blobs.begin_upload(digest or None, size_bytes))
+        if upload.size_bytes != size_bytes:
+            raise InvalidValue("size_bytes", f"the upload was begun for {upload.size_bytes:,} bytes, not {size_bytes:,}")
+        if upload.digest and digest and upload.digest != digest:
+            raise InvalidValue("digest", f"the upload was begun for {upload.digest}")
+        return self._completed_if_whole(upload, digest or upload.digest)
 
     def append(self, upload_id: str, offset_bytes: int, chunks: Iterable[bytes]) -> UploadProgress:
-        """Goes on with an upload, and completes it with its last byte.
+        """Goes on with an upload, and completes it with its last byte where its digest was announced.
 
         Raises:
             blob_store.UploadNotFound: There is no such upload.
@@ -90,7 +96,8 @@ class Transfers:
             blob_store.DigestMismatch: The whole is not what was announced.
         """
         self._blobs.append(upload_id, offset_bytes, chunks)
-        return self._completed_if_whole(upload_id)
+        upload = self._blobs.upload(upload_id)
+        return self._completed_if_whole(upload, upload.digest)
 
     def download(self, project: str, digest: str, offset_bytes: int, *, is_verified_by_caller: bool = False) -> Iterator[bytes]:
         """Reads a blob from an offset.
@@ -118,9 +125,8 @@ class Transfers:
         except MissingBlob:
             raise blob_damaged(digest, "it is missing") from None
 
-    def _completed_if_whole(self, upload_id: str) -> UploadProgress:
-        upload = self._blobs.upload(upload_id)
-        is_complete = upload.offset == upload.size_bytes
+    def _completed_if_whole(self, upload: Upload, digest: str | None) -> UploadProgress:
+        is_complete = digest is not None and upload.offset == upload.size_bytes
         if is_complete:
-            self._blobs.complete(upload_id)
-        return UploadProgress(upload_id, upload.digest, upload.size_bytes, upload.offset, is_complete)
+            self._blobs.complete(upload.upload_id, digest)
+        return UploadProgress(upload.upload_id, digest or "", upload.size_bytes, upload.offset, is_complete)

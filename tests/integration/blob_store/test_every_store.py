@@ -160,7 +160,6 @@ class TestPutAndOpen:
             store.stat,
             store.delete,
             lambda digest: store.exists_many([digest]),
-            lambda digest: store.begin_upload(digest, 1),
         ):
             with pytest.raises(InvalidDigest):
                 act(text)
@@ -288,12 +287,13 @@ class TestUploads:
         store.append(upload_id, 0, [b"hello"])
         assert store.complete(upload_id) == store.complete(upload_id)
 
-    def test_completing_from_several_places_at_once_makes_one_blob(self, store: BlobStore, reopen) -> None:
+    @pytest.mark.parametrize("is_announced", [True, False])
+    def test_completing_from_several_places_at_once_makes_one_blob(self, store: BlobStore, reopen, is_announced: bool) -> None:
         content = content_of(11 * MIB)
-        upload_id = store.begin_upload(sha256_of(content), len(content))
+        upload_id = store.begin_upload(sha256_of(content) if is_announced else None, len(content))
         store.append(upload_id, 0, [content])
         with ThreadPoolExecutor(4) as threads:
-            blobs = list(threads.map(lambda one: one.complete(upload_id), [store, reopen(), store, reopen()]))
+            blobs = list(threads.map(lambda one: one.complete(upload_id, sha256_of(content)), [store, reopen(), store, reopen()]))
         assert {blob.digest for blob in blobs} == {sha256_of(content)}
         assert store.open(blobs[0].digest).read_all() == content
 
@@ -302,6 +302,53 @@ class TestUploads:
         upload_id = store.begin_upload(blob.digest, 5)
         store.append(upload_id, 0, [b"hello"])
         assert store.complete(upload_id) == blob
+
+    @pytest.mark.parametrize("is_reopened", [False, True])
+    def test_the_digest_may_be_told_at_the_end(self, reopen, is_reopened: bool) -> None:
+        content = content_of(7 * MIB)
+        store = reopen()
+        upload_id = store.begin_upload(None, len(content))
+        assert sha256_of(content).removeprefix("sha256:") not in upload_id
+        offset = store.append(upload_id, 0, [content[: 6 * MIB]])
+        assert (store.upload(upload_id).digest, store.upload(upload_id).offset) == (None, 6 * MIB)
+        with pytest.raises(UploadIncomplete):
+            store.complete(upload_id, sha256_of(content))
+        store.append(upload_id, offset, [content[offset:]])
+        blob = (reopen() if is_reopened else store).complete(upload_id, sha256_of(content))
+        assert (blob.digest, blob.size_bytes) == (sha256_of(content), len(content))
+        assert store.complete(upload_id, sha256_of(content)) == blob
+        assert store.open(blob.digest).read_all() == content
+
+    def test_no_other_text_than_a_digest_is_announced_or_told(self, store: BlobStore) -> None:
+        upload_id = store.begin_upload(None, 0)
+        for text in ("", "abc", "sha256:../../etc/passwd", "sha256:" + "A" * 64, "sha256:" + "0" * 65):
+            with pytest.raises(InvalidDigest):
+                store.begin_upload(text, 0)
+            with pytest.raises(InvalidDigest):
+                store.complete(upload_id, text)
+
+    def test_without_any_digest_an_upload_stays_as_it_is(self, store: BlobStore) -> None:
+        upload_id = store.begin_upload(None, 5)
+        store.append(upload_id, 0, [b"hello"])
+        with pytest.raises(ValueError, match="no digest was announced"):
+            store.complete(upload_id)
+        assert store.upload(upload_id).offset == 5
+        assert store.complete(upload_id, sha256_of(b"hello")).size_bytes == 5
+        with pytest.raises(UploadNotFound):
+            store.complete(upload_id)
+
+    @pytest.mark.parametrize("announced", [sha256_of(b"hello"), None], ids=["announced", "not announced"])
+    @pytest.mark.parametrize("is_reopened", [False, True])
+    def test_another_digest_told_at_the_end_takes_the_upload_away(self, reopen, is_reopened: bool, announced: str | None) -> None:
+        store = reopen()
+        upload_id = store.begin_upload(announced, 5)
+        store.append(upload_id, 0, [b"hello"])
+        with pytest.raises(DigestMismatch) as caught:
+            (reopen() if is_reopened else store).complete(upload_id, sha256_of(b"hullo"))
+        assert (caught.value.expected, caught.value.actual) == (sha256_of(b"hullo"), sha256_of(b"hello"))
+        with pytest.raises(UploadNotFound):
+            store.upload(upload_id)
+        assert list(store.iterate()) == []
 
     def test_an_upload_of_nothing_is_the_empty_blob(self, store: BlobStore) -> None:
         upload_id = store.begin_upload(EMPTY_DIGEST, 0)
@@ -317,14 +364,24 @@ class TestUploads:
             with pytest.raises(UploadNotFound):
                 act(upload_id)
 
-    @pytest.mark.parametrize("upload_id", ["", "x", "../../etc/passwd", f"{'0' * 64}.{'0' * 32}", f"{'0' * 64}./../{'0' * 26}", None])
+    @pytest.mark.parametrize(
+        "upload_id",
+        ["", "x", "../../etc/passwd", "0" * 32, f".{'0' * 32}", f"{'0' * 64}.{'0' * 32}", f"{'0' * 64}./../{'0' * 26}", "0" * 64, None],
+    )
     def test_an_id_that_nobody_got_is_not_found(self, store: BlobStore, upload_id: str) -> None:
-        for act in (store.upload, store.complete, lambda upload: store.append(upload, 0, [b"x"])):
+        for act in (
+            store.upload,
+            store.complete,
+            lambda upload: store.complete(upload, sha256_of(b"x")),
+            lambda upload: store.append(upload, 0, [b"x"]),
+        ):
             with pytest.raises(UploadNotFound):
                 act(upload_id)
+        store.abort_upload(upload_id)
 
-    def test_stale_uploads_are_removed_and_recent_ones_stay(self, store: BlobStore) -> None:
-        upload_id = store.begin_upload(sha256_of(b"hello"), 5)
+    @pytest.mark.parametrize("announced", [sha256_of(b"hello"), None], ids=["announced", "not announced"])
+    def test_stale_uploads_are_removed_and_recent_ones_stay(self, store: BlobStore, announced: str | None) -> None:
+        upload_id = store.begin_upload(announced, 5)
         store.append(upload_id, 0, [b"he"])
         assert store.remove_stale(datetime.now(UTC) - LATER) == 0
         assert store.upload(upload_id).offset == 2

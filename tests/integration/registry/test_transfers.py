@@ -86,6 +86,63 @@ def test_bytes_of_another_digest_are_refused_and_not_stored(stub, refused, diges
     assert list(stub.CheckBlobs(pb.CheckBlobsRequest(digests=asked)).missing_digests) == asked
 
 
+def begun(stub, size_bytes, digest="", upload_id=""):
+    return stub.BeginUpload(pb.BeginUploadRequest(digest=digest, size_bytes=size_bytes, upload_id=upload_id))
+
+
+def send(stub, upload_id, data, offset_bytes=0):
+    return stub.UploadBlob(iter([pb.UploadBlobRequest(upload_id=upload_id, offset_bytes=offset_bytes, data=data)]))
+
+
+def test_the_digest_may_come_after_the_bytes(stub, content, digest_of):
+    upload = begun(stub, len(content))
+    assert (upload.digest, upload.offset_bytes, upload.complete) == ("", 0, False)
+    half = send(stub, upload.id, content[:1_000_000])
+    assert (half.offset_bytes, half.complete) == (1_000_000, False)
+    whole = send(stub, upload.id, content[1_000_000:], 1_000_000)
+    assert (whole.id, whole.offset_bytes, whole.complete) == (upload.id, len(content), False)
+    assert list(stub.CheckBlobs(pb.CheckBlobsRequest(digests=[digest_of(content)])).missing_digests) == [digest_of(content)]
+    for _ in range(2):  # the answer to the first may be lost
+        done = begun(stub, len(content), digest_of(content), upload.id)
+        assert (done.digest, done.offset_bytes, done.complete) == (digest_of(content), len(content), True)
+    assert not stub.CheckBlobs(pb.CheckBlobsRequest(digests=[digest_of(content)])).missing_digests
+
+
+def test_a_digest_that_comes_before_the_last_byte_completes_nothing_yet(stub, content, digest_of):
+    upload = begun(stub, len(content))
+    send(stub, upload.id, content[:1_000_000])
+    told = begun(stub, len(content), digest_of(content), upload.id)
+    assert (told.id, told.offset_bytes, told.complete) == (upload.id, 1_000_000, False)
+    assert not send(stub, upload.id, content[1_000_000:], 1_000_000).complete
+    assert begun(stub, len(content), digest_of(content), upload.id).complete
+
+
+def test_a_wrong_digest_told_at_the_end_takes_the_upload_away(stub, refused, digest_of):
+    sent, told = os.urandom(64), digest_of(os.urandom(64))
+    upload = begun(stub, 64)
+    send(stub, upload.id, sent)
+    refusal = refused(lambda: begun(stub, 64, told, upload.id))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "DIGEST_MISMATCH")
+    assert (refusal.metadata["expected"], refusal.metadata["actual"]) == (told, digest_of(sent))
+    assert refused(lambda: begun(stub, 64, digest_of(sent), upload.id)).reason == "UPLOAD_NOT_FOUND"
+
+
+def test_what_was_sent_of_a_blob_that_is_stored_meanwhile_is_dropped(served, stub, content, refused, digest_of):
+    upload = begun(stub, len(content))
+    send(stub, upload.id, content[:1_000_000])
+    served.upload(content)
+    assert begun(stub, len(content), digest_of(content), upload.id).complete
+    assert refused(lambda: begun(stub, len(content), "", upload.id)).reason == "UPLOAD_NOT_FOUND"
+
+
+def test_an_upload_is_not_gone_on_with_for_another_blob(stub, refused, digest_of):
+    upload = begun(stub, 64, digest_of(b"one"))
+    refusal = refused(lambda: begun(stub, 64, digest_of(b"two"), upload.id))
+    assert (refusal.code, [*refusal.violations]) == (grpc.StatusCode.INVALID_ARGUMENT, ["digest"])
+    refusal = refused(lambda: begun(stub, 65, digest_of(b"one"), upload.id))
+    assert (refusal.code, [*refusal.violations]) == (grpc.StatusCode.INVALID_ARGUMENT, ["size_bytes"])
+
+
 def test_an_upload_that_is_unknown_or_says_nothing_is_refused(stub, refused):
     refusal = refused(lambda: stub.UploadBlob(iter([pb.UploadBlobRequest(upload_id=str(uuid.uuid4()), data=b"x")])))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "UPLOAD_NOT_FOUND")

@@ -180,16 +180,16 @@ if way == "put":
 elif way == "put_file":
     store.put_file(source, take_ownership=True)
 else:
-    upload_id = store.begin_upload(sha256_of(content), len(content))
-    os.environ["UPLOAD"] = upload_id
+    digest = sha256_of(content)
+    upload_id = store.begin_upload(digest if way == "upload" else None, len(content))
     store.append(upload_id, 0, [content[:5000]])
     store.append(upload_id, 5000, [content[5000:]])
-    store.complete(upload_id)
+    store.complete(upload_id, digest)
 print(json.dumps(calls))
 """
 
 
-@pytest.mark.parametrize("way", ["put", "put_file", "upload"])
+@pytest.mark.parametrize("way", ["put", "put_file", "upload", "upload without a digest"])
 def test_killed_at_any_system_call_a_blob_is_there_whole_or_not_at_all(tmp_path: Path, way: str) -> None:
     content = b"0123456789" * 1000
     seen: set[bool] = set()
@@ -213,12 +213,13 @@ def test_killed_at_any_system_call_a_blob_is_there_whole_or_not_at_all(tmp_path:
     assert len(json.loads(result.stdout)) == at - 1 > 10
 
 
-def test_killed_while_completing_an_upload_can_be_completed_by_somebody_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["upload", "upload without a digest"])
+def test_killed_while_completing_an_upload_can_be_completed_by_somebody_else(tmp_path: Path, way: str) -> None:
     content = b"0123456789" * 1000
     outcomes: set[str] = set()
     for at in range(1, 200):
         root = tmp_path / str(at)
-        result = run(KILLED_AT_A_SYSTEM_CALL, root, "upload", at)
+        result = run(KILLED_AT_A_SYSTEM_CALL, root, way, at)
         if result.returncode == 0:
             break
         store = LocalBlobStore(root)
@@ -230,7 +231,7 @@ def test_killed_while_completing_an_upload_can_be_completed_by_somebody_else(tmp
                 assert offset in (0, 2500, 5000, 7500, 10000)
                 outcomes.add(f"at {offset}")
                 store.append(upload_id, offset, [content[offset:]])
-            assert store.open(store.complete(upload_id).digest).read_all() == content
+            assert store.open(store.complete(upload_id, sha256_of(content)).digest).read_all() == content
     assert {"at 0", "at 2500", "at 5000", "at 7500", "at 10000", "stored already"} <= outcomes
 
 

@@ -33,10 +33,13 @@ def test_an_upload_that_finds_no_room_is_refused_before_its_first_byte(tmp_path:
         store.begin_upload(sha256_of(b""), shutil.disk_usage(tmp_path).free)
 
 
-def test_an_upload_can_be_completed_without_reading_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("announced", [sha256_of(b"hello world"), None], ids=["announced", "told at the end"])
+def test_an_upload_can_be_completed_without_reading_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: str | None
+) -> None:
     store = LocalBlobStore(tmp_path)
-    upload_id = store.begin_upload(sha256_of(b"hello world"), 11)
+    upload_id = store.begin_upload(announced, 11)
     store.append(upload_id, 0, [b"hello"])
     store.append(upload_id, 5, [b" world"])
     monkeypatch.setattr("blob_store.local_uploads._hash_of", lambda _: pytest.fail("the upload was read again"))
-    assert store.complete(upload_id).size_bytes == 11
+    assert store.complete(upload_id, sha256_of(b"hello world")).size_bytes == 11

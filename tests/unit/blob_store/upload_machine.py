@@ -25,8 +25,8 @@ def upload_machine(new_store: Callable[[], Callable[[], BlobStore]], scale: int)
     """
 
     class UploadMachine(RuleBasedStateMachine):
-        @initialize(content=st.binary(max_size=40), is_honest=st.booleans())
-        def begin(self, content: bytes, is_honest: bool) -> None:
+        @initialize(content=st.binary(max_size=40), is_honest=st.booleans(), is_announced=st.booleans())
+        def begin(self, content: bytes, is_honest: bool, is_announced: bool) -> None:
             self.reopen = new_store()
             self.store = self.reopen()
             self.content = b"".join(bytes([byte]) * scale for byte in content)
@@ -34,7 +34,8 @@ def upload_machine(new_store: Callable[[], Callable[[], BlobStore]], scale: int)
             self.digest = sha256_of(self.content)
             self.sent = b""
             self.state = "open"
-            self.upload_id = self.store.begin_upload(self.digest, len(self.content))
+            self.announced = self.digest if is_announced else None
+            self.upload_id = self.store.begin_upload(self.announced, len(self.content))
 
         def piece(self, units: int) -> bytes:
             piece = self.content[len(self.sent) : len(self.sent) + units * scale]
@@ -74,20 +75,25 @@ def upload_machine(new_store: Callable[[], Callable[[], BlobStore]], scale: int)
         def go_on_in_another_process(self) -> None:
             self.store = self.reopen()
 
-        @rule()
-        def complete(self) -> None:
-            if self.state == "gone":
+        @rule(tells=st.sampled_from(["nothing", "the digest", "another digest"]))
+        def complete(self, tells: str) -> None:
+            told = {"nothing": None, "the digest": self.digest, "another digest": sha256_of(b"another content")}[tells]
+            expected = told or self.announced
+            if self.state == "gone" or (self.state == "stored" and expected != self.digest):
                 with pytest.raises(UploadNotFound):
-                    self.store.complete(self.upload_id)
+                    self.store.complete(self.upload_id, told)
             elif self.state == "open" and len(self.sent) < len(self.content):
                 with pytest.raises(UploadIncomplete):
-                    self.store.complete(self.upload_id)
-            elif self.state == "open" and self.sent != self.content:
+                    self.store.complete(self.upload_id, told)
+            elif self.state == "open" and expected is None:
+                with pytest.raises(ValueError, match="no digest was announced"):
+                    self.store.complete(self.upload_id, told)
+            elif self.state == "open" and sha256_of(self.sent) != expected:
                 with pytest.raises(DigestMismatch):
-                    self.store.complete(self.upload_id)
+                    self.store.complete(self.upload_id, told)
                 self.state = "gone"
             else:
-                blob = self.store.complete(self.upload_id)
+                blob = self.store.complete(self.upload_id, told)
                 assert (blob.digest, blob.size_bytes) == (self.digest, len(self.content))
                 self.state = "stored"
 
@@ -103,7 +109,7 @@ def upload_machine(new_store: Callable[[], Callable[[], BlobStore]], scale: int)
                 return
             if self.state == "open":
                 upload = self.store.upload(self.upload_id)
-                assert (upload.digest, upload.size_bytes, upload.offset) == (self.digest, len(self.content), len(self.sent))
+                assert (upload.digest, upload.size_bytes, upload.offset) == (self.announced, len(self.content), len(self.sent))
             else:
                 with pytest.raises(UploadNotFound):
                     self.store.upload(self.upload_id)

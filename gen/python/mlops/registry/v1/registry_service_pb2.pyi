@@ -714,11 +714,15 @@ class BeginUploadRequest(_message.Message):
     project: _builtins.str
     """Optional. Project; empty means `default`."""
     digest: _builtins.str
-    """Required. Digest of the whole blob."""
+    """Optional. Digest of the whole blob. Empty = told later: call BeginUpload again with it and with `upload_id` once the bytes are
+    there, which completes the upload. Bytes of another digest are INVALID_ARGUMENT, and the upload is gone.
+    """
     size_bytes: _builtins.int
-    """Required. Length of the whole blob."""
+    """Required. Length of the whole blob, in every call for the same upload."""
     upload_id: _builtins.str
-    """Optional. An upload of that blob that was broken off, to learn where it stands and go on. One that is gone is NOT_FOUND."""
+    """Optional. An upload that was broken off, to learn where it stands and go on, or whose digest is told now. One that is gone is
+    NOT_FOUND; one that was begun for another digest or length is INVALID_ARGUMENT.
+    """
     def __init__(
         self,
         *,
@@ -749,7 +753,7 @@ class Upload(_message.Message):
     id: _builtins.str
     """Output only. Identifier, to upload with."""
     digest: _builtins.str
-    """Output only. Digest of the whole blob."""
+    """Output only. Digest of the whole blob; empty where it is told later."""
     size_bytes: _builtins.int
     """Output only. Length of the whole blob."""
     offset_bytes: _builtins.int

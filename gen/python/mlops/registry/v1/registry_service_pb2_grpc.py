@@ -312,15 +312,16 @@ class ModelRegistryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BeginUpload(self, request, context):
-        """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once.
+        """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once. Where the
+        digest comes only once the bytes are there, this call verifies them and completes the upload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadBlob(self, request_iterator, context):
-        """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-        verified, with its last byte. Over REST the body is the bytes, which costs the least.
+        """Takes the bytes of an upload, in order. The first message says which and from where; where BeginUpload was told the digest, the
+        upload completes, its digest verified, with its last byte. Over REST the body is the bytes, which costs the least.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

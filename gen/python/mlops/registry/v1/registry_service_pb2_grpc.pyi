@@ -77,10 +77,12 @@ class ModelRegistryServiceStub:
     CheckBlobs: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.CheckBlobsRequest, _registry_service_pb2.CheckBlobsResponse]
     """Says which blobs are not stored yet, so that only those are uploaded."""
     BeginUpload: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.BeginUploadRequest, _registry_service_pb2.Upload]
-    """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
+    """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once. Where the
+    digest comes only once the bytes are there, this call verifies them and completes the upload.
+    """
     UploadBlob: _grpc.StreamUnaryMultiCallable[_registry_service_pb2.UploadBlobRequest, _registry_service_pb2.Upload]
-    """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-    verified, with its last byte. Over REST the body is the bytes, which costs the least.
+    """Takes the bytes of an upload, in order. The first message says which and from where; where BeginUpload was told the digest, the
+    upload completes, its digest verified, with its last byte. Over REST the body is the bytes, which costs the least.
     """
     DownloadBlob: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.DownloadBlobRequest, _registry_service_pb2.DownloadBlobResponse]
     """Streams a blob that a version of the project refers to."""
@@ -151,10 +153,12 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     CheckBlobs: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CheckBlobsRequest, _registry_service_pb2.CheckBlobsResponse]  # type: ignore[assignment]
     """Says which blobs are not stored yet, so that only those are uploaded."""
     BeginUpload: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.BeginUploadRequest, _registry_service_pb2.Upload]  # type: ignore[assignment]
-    """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
+    """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once. Where the
+    digest comes only once the bytes are there, this call verifies them and completes the upload.
+    """
     UploadBlob: _aio.StreamUnaryMultiCallable[_registry_service_pb2.UploadBlobRequest, _registry_service_pb2.Upload]  # type: ignore[assignment]
-    """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-    verified, with its last byte. Over REST the body is the bytes, which costs the least.
+    """Takes the bytes of an upload, in order. The first message says which and from where; where BeginUpload was told the digest, the
+    upload completes, its digest verified, with its last byte. Over REST the body is the bytes, which costs the least.
     """
     DownloadBlob: _aio.UnaryStreamMultiCallable[_registry_service_pb2.DownloadBlobRequest, _registry_service_pb2.DownloadBlobResponse]  # type: ignore[assignment]
     """Streams a blob that a version of the project refers to."""
@@ -330,7 +334,9 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.BeginUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.Upload, _abc.Awaitable[_registry_service_pb2.Upload]]:
-        """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once."""
+        """Begins an upload, or says where one that was broken off stands. A blob that is stored already is `complete` at once. Where the
+        digest comes only once the bytes are there, this call verifies them and completes the upload.
+        """
 
     @_abc_1.abstractmethod
     def UploadBlob(
@@ -338,8 +344,8 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_registry_service_pb2.UploadBlobRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.Upload, _abc.Awaitable[_registry_service_pb2.Upload]]:
-        """Takes the bytes of an upload, in order. The first message says which and from where; the upload completes, its digest
-        verified, with its last byte. Over REST the body is the bytes, which costs the least.
+        """Takes the bytes of an upload, in order. The first message says which and from where; where BeginUpload was told the digest, the
+        upload completes, its digest verified, with its last byte. Over REST the body is the bytes, which costs the least.
         """
 
     @_abc_1.abstractmethod
