@@ -48,7 +48,7 @@ class Admission:
     def __init__(self, max_calls: int) -> None:
         self.stopping = threading.Event()
         """Set when the server begins to stop; endless streams look at it."""
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
         self._running = 0
         self._is_closed = False
         self._max_calls = max_calls
@@ -93,4 +93,5 @@ class Admission:
     def _leave(self) -> None:
         with self._changed:
             self._running -= 1
-            self._changed.notify_all()
+            if self._is_closed:
+                self._changed.notify_all()

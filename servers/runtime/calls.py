@@ -47,22 +47,40 @@ class Method:
     is_coroutine: bool = False
 
 
+Header = Callable[[str], str | bytes | None]
+"""Finds a header of a request."""
+
+
 class Call:
-    """Everything the interceptors learn about one RPC, from its first to its last message."""
+    """Everything the interceptors learn about one RPC, from its first to its last message.
 
-    __slots__ = ("context", "is_repeat", "metadata", "method", "principal", "project", "request_id", "resource", "status", "stopping")
+    Args:
+        method: What is called.
+        context: gRPC's view of the call.
+        header: Finds a header of the request by its lower-case name.
+        stopping: Set when the server begins to stop.
+    """
 
-    def __init__(self, method: Method, context: grpc.ServicerContext, stopping: threading.Event) -> None:
+    __slots__ = ("_request_id", "context", "header", "is_repeat", "method", "principal", "project", "resource", "status", "stopping")
+
+    def __init__(self, method: Method, context: grpc.ServicerContext, header: Header, stopping: threading.Event) -> None:
         self.method = method
         self.context = context
+        self.header = header
         self.stopping = stopping
-        self.metadata = dict(context.invocation_metadata() or ())
-        self.request_id = _request_id(self.metadata.get("x-request-id"))
+        self._request_id = ""
         self.principal: Principal = ANONYMOUS
         self.project = DEFAULT_PROJECT
         self.resource = ""
         self.is_repeat = False
         self.status: status_pb2.Status | None = None
+
+    @property
+    def request_id(self) -> str:
+        """Identifier that the caller, or else this server, gave the request."""
+        if not self._request_id:
+            self._request_id = _request_id(self.header("x-request-id"))
+        return self._request_id
 
 
 Behaviour = Callable[[Any, Call], Any]

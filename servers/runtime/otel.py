@@ -16,7 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 
 from servers.runtime.otlp import OtlpExporter
 from servers.runtime.settings import ServerSettings
-from servers.runtime.tracing import AttributeValue, Span, TraceContext
+from servers.runtime.tracing import AttributeValue, Parent, Span, TraceContext, context_of
 from servers.runtime.tracing import SpanKind as Kind
 
 _KINDS: Mapping[Kind, SpanKind] = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
@@ -46,8 +46,9 @@ class OtelTracer:
             self._provider.add_span_processor(SimpleSpanProcessor(TraceFile(settings.trace_file, component)))
         self._tracer = self._provider.get_tracer("mlmesh", version)
 
-    def start(self, name: str, kind: Kind, parent: TraceContext | None, attributes: Mapping[str, AttributeValue]) -> Span:
+    def start(self, name: str, kind: Kind, parent: Parent, attributes: Mapping[str, AttributeValue]) -> Span:
         """Starts a span."""
+        parent = context_of(parent)
         context = None if parent is None else trace.set_span_in_context(NonRecordingSpan(_span_context(parent)))
         return _OtelSpan(self._tracer.start_span(name, context, _KINDS[kind], attributes), parent)
 

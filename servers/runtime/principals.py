@@ -31,7 +31,8 @@ class Principal:
     def may(self, permission: str, project: str) -> bool:
         """Whether the caller has a permission in a project. No grant means no."""
         accepted = accepting(permission)
-        return any(not accepted.isdisjoint(self.grants.get(scope, _NONE)) for scope in (project, "*"))
+        grants = self.grants
+        return not (accepted.isdisjoint(grants.get("*", _NONE)) and accepted.isdisjoint(grants.get(project, _NONE)))
 
     def may_anywhere(self, permission: str) -> bool:
         """Whether the caller has a permission in at least one project."""

@@ -28,8 +28,9 @@ from mlops.common.v1.options_pb2 import (
     policy,
 )
 
-from servers.runtime.calls import Behaviour, Call, Interceptor, Method, enter_call
+from servers.runtime.calls import Behaviour, Call, Header, Interceptor, Method, enter_call
 from servers.runtime.interceptors.codec import Codec
+from servers.runtime.lane.context import LaneContext
 from servers.runtime.lane.endpoints import Endpoints
 from servers.runtime.lane.loop import LoopThread
 from servers.runtime.lane.rest_codec import RestCodec, bindings_of
@@ -180,7 +181,7 @@ def _for_grpc(method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[(method.request_streaming, method.response_streaming)]
-    return make(_served(method, behaviour, codec, pipeline))
+    return make(_served(method, behaviour, codec, pipeline, lambda context: dict(context.invocation_metadata() or ()).get))
 
 
 def _cancel(running: Future[Any]) -> None:
@@ -197,11 +198,12 @@ def _add_to_lane(
     method = replace(method, is_coroutine=inspect.iscoroutinefunction(servicer))
     behaviour: Behaviour = lambda request, call: servicer(request, call.context)  # noqa: E731
     codec = Codec(handler.request_deserializer, handler.response_serializer)
-    lane.add_grpc(method, _served(method, behaviour, codec, pipeline))
+    header: Callable[[LaneContext], Header] = lambda context: context.header  # noqa: E731
+    lane.add_grpc(method, _served(method, behaviour, codec, pipeline, header))
     if registration.policy is not None:
         return
     for binding in bindings_of(_descriptor(method.path)):
-        served = _served(method, behaviour, RestCodec(binding.body_field), pipeline)
+        served = _served(method, behaviour, RestCodec(binding.body_field), pipeline, header)
         lane.add_rest(method, served, binding, RestWire(registration.rest_error))
 
 
@@ -209,13 +211,15 @@ def _servicer_method(handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
     return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
 
-def _served(method: Method, behaviour: Behaviour, codec: Interceptor, pipeline: Pipeline) -> Callable[[Any, Any], Any]:
+def _served(
+    method: Method, behaviour: Behaviour, codec: Interceptor, pipeline: Pipeline, header: Callable[[Any], Header]
+) -> Callable[[Any, Any], Any]:
     for interceptor in reversed((*pipeline.outer, codec, *pipeline.inner)):
         behaviour = interceptor.wrap(method, behaviour)
     stopping = pipeline.stopping
 
     def serve(request: Any, context: grpc.ServicerContext) -> Any:
-        call = Call(method, context, stopping)
+        call = Call(method, context, header(context), stopping)
         enter_call(call)
         return behaviour(request, call)
 

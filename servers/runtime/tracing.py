@@ -6,8 +6,8 @@ request can be joined; spans are recorded, through the OpenTelemetry SDK, only w
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,6 +48,29 @@ class TraceContext:
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
 
 
+class RemoteParent:
+    """What a caller sent about the trace, read only where somebody asks.
+
+    Args:
+        traceparent: The header, if there was one.
+        tracestate: Likewise.
+    """
+
+    __slots__ = ("_traceparent", "_tracestate")
+
+    def __init__(self, traceparent: object, tracestate: object) -> None:
+        self._traceparent = traceparent
+        self._tracestate = tracestate
+
+    def context(self) -> TraceContext | None:
+        """The caller's span; None where there is none, or none that can be read."""
+        return parse_traceparent(self._traceparent, self._tracestate)
+
+
+Parent = TraceContext | RemoteParent | None
+"""What a span is part of; nothing = it begins a trace."""
+
+
 class Span(Protocol):
     """A piece of work under way."""
 
@@ -65,7 +88,7 @@ class Span(Protocol):
 class Tracer(Protocol):
     """Starts spans."""
 
-    def start(self, name: str, kind: SpanKind, parent: TraceContext | None, attributes: Mapping[str, AttributeValue]) -> Span:
+    def start(self, name: str, kind: SpanKind, parent: Parent, attributes: Mapping[str, AttributeValue]) -> Span:
         """Starts a span below `parent`, or a trace where there is none."""
 
     def close(self) -> None:
@@ -73,10 +96,25 @@ class Tracer(Protocol):
 
 
 class _Unrecorded:
-    """A span of which only the name exists."""
+    """A span of which only the name exists, and that only once somebody asks for it."""
 
-    def __init__(self, context: TraceContext) -> None:
-        self.context = context
+    __slots__ = ("_context", "_parent")
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._context: TraceContext | None = None
+
+    @property
+    def context(self) -> TraceContext:
+        """Its name."""
+        if self._context is None:
+            parent = context_of(self._parent)
+            span_id = _hexadecimal(64)
+            if parent is None:
+                self._context = TraceContext(_hexadecimal(128), span_id, is_sampled=False)
+            else:
+                self._context = TraceContext(parent.trace_id, span_id, parent.is_sampled, parent.state)
+        return self._context
 
     def set(self, key: str, value: AttributeValue) -> None:
         """Nothing is recorded."""
@@ -88,16 +126,23 @@ class _Unrecorded:
 class PropagatingTracer:
     """Names spans and passes the names on, and records nothing."""
 
-    def start(self, name: str, kind: SpanKind, parent: TraceContext | None, attributes: Mapping[str, AttributeValue]) -> Span:
+    def start(self, name: str, kind: SpanKind, parent: Parent, attributes: Mapping[str, AttributeValue]) -> Span:
         """Starts a span."""
         del name, kind, attributes
-        span_id = secrets.token_hex(8)
-        if parent is None:
-            return _Unrecorded(TraceContext(secrets.token_hex(16), span_id, is_sampled=False))
-        return _Unrecorded(TraceContext(parent.trace_id, span_id, parent.is_sampled, parent.state))
+        return _Unrecorded(parent)
 
     def close(self) -> None:
         """Nothing is left to send."""
+
+
+def context_of(parent: Parent) -> TraceContext | None:
+    """The span that a parent names, if it names one."""
+    return parent.context() if isinstance(parent, RemoteParent) else parent
+
+
+def _hexadecimal(bits: int) -> str:
+    # Names, and no secrets: OpenTelemetry makes them in the same way.
+    return f"{random.getrandbits(bits):0{bits // 4}x}"
 
 
 _current_span: ContextVar[tuple[Tracer, Span] | None] = ContextVar("mlmesh_span", default=None)

@@ -91,7 +91,7 @@ class Authorization:
 
 
 def _token(call: Call) -> str:
-    header = call.metadata.get("authorization")
+    header = call.header("authorization")
     if header is None:
         raise Unauthenticated("The call carries no token; send `authorization: Bearer <token>`.", reason="TOKEN_MISSING")
     if not isinstance(header, str) or header[: len(_SCHEME)].lower() != _SCHEME:

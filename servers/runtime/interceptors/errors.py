@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import NamedTuple, cast
 
 import grpc
@@ -23,21 +22,31 @@ class ErrorInterceptor:
 
     def wrap(self, method: Method, inner: Behaviour) -> Behaviour:
         """Gives a behaviour that raises nothing but gRPC's own abort."""
-        return guarded(method, inner, _statuses)
+        return guarded(method, inner, _Statuses)
 
 
-@contextmanager
-def _statuses(call: Call) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
+class _Statuses:
+    """Ends one call with the status of its exception."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        """Nothing has happened yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not isinstance(error, Exception):
+            return
+        call = self._call
         if not call.context.is_active():
             # The caller left or ran out of time: whatever broke by that is nobody's bug, and nobody reads the status.
             call.status = status_pb2.Status(code=code_pb2.CANCELLED)
             call.context.abort(grpc.StatusCode.CANCELLED, "The caller left.")
         call.status = status_of(error, call.request_id)
         if is_internal(call.status):
-            _LOGGER.exception("%s failed", call.method.path, extra={"request_id": call.request_id})
+            _LOGGER.error("%s failed", call.method.path, exc_info=error, extra={"request_id": call.request_id})
         call.context.abort_with_status(_wire_status(call.status, was_refused=isinstance(error, Stopping)))
 
 

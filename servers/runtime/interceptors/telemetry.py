@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from google.rpc import code_pb2
 
 from servers.runtime.calls import Behaviour, Call, Method, guarded
-from servers.runtime.metrics import ServerMetrics
+from servers.runtime.metrics import MethodMetrics, ServerMetrics
 from servers.runtime.statuses import reason_of
-from servers.runtime.tracing import TRACEPARENT, TRACESTATE, Tracer, enter_span, parse_traceparent
+from servers.runtime.tracing import TRACEPARENT, TRACESTATE, RemoteParent, Span, Tracer, enter_span
 
 _LOGGER = logging.getLogger("servers.calls")
+_VALUES = dict(code_pb2.Code.items())
 # Codes that say the server, and not the caller, was at fault; only these make a span a failed one (OpenTelemetry's rule for servers).
 _SERVER_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 
@@ -41,31 +44,45 @@ class TelemetryInterceptor:
         metrics = self._metrics.of_method(method)
         _, service, name = method.path.split("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        tracer, clock, span_name = self._tracer, self._clock, f"{service}/{name}"
 
-        @contextmanager
-        def observed(call: Call) -> Iterator[None]:
-            started = self._clock()
-            metrics.started()
-            parent = parse_traceparent(call.metadata.get(TRACEPARENT), call.metadata.get(TRACESTATE))
-            span = self._tracer.start(f"{service}/{name}", "server", parent, attributes)
-            enter_span(self._tracer, span)
-            code = "OK"
-            try:
-                yield
-            except GeneratorExit:
-                code = _code_of_departure(call)
-                raise
-            except BaseException:
-                code = code_pb2.Code.Name(call.status.code) if call.status is not None else "UNKNOWN"
-                raise
-            finally:
-                duration_s = self._clock() - started
-                metrics.ended(code, duration_s)
-                span.set("rpc.grpc.status_code", code_pb2.Code.Value(code))
-                span.end(code if code in _SERVER_FAULTS else "")
-                _log(call, code, duration_s)
+        def observed(call: Call) -> _Observed:
+            span = tracer.start(span_name, "server", RemoteParent(call.header(TRACEPARENT), call.header(TRACESTATE)), attributes)
+            return _Observed(call, tracer, span, metrics, clock)
 
         return observed
+
+
+class _Observed:
+    """One call under observation. A class and no generator: it is half as expensive, and every call pays it."""
+
+    __slots__ = ("_call", "_clock", "_metrics", "_span", "_started", "_tracer")
+
+    def __init__(self, call: Call, tracer: Tracer, span: Span, metrics: MethodMetrics, clock: Callable[[], float]) -> None:
+        self._call = call
+        self._tracer = tracer
+        self._span = span
+        self._metrics = metrics
+        self._clock = clock
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = self._clock()
+        self._metrics.started()
+        enter_span(self._tracer, self._span)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        call = self._call
+        code = "OK"
+        if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
+            code = _code_of_departure(call)
+        elif error is not None:
+            code = code_pb2.Code.Name(call.status.code) if call.status is not None else "UNKNOWN"
+        duration_s = self._clock() - self._started
+        self._metrics.ended(code, duration_s)
+        self._span.set("rpc.grpc.status_code", _VALUES[code])
+        self._span.end(code if code in _SERVER_FAULTS else "")
+        _log(call, code, duration_s)
 
 
 def _code_of_departure(call: Call) -> str:

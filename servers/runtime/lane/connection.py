@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 import re
 import time
@@ -24,8 +22,8 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_HEADERS = 128
 _LINGER_S = 5.0
-_TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
-_UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -112,34 +110,34 @@ class Connection(asyncio.BufferedProtocol):
         """A header."""
         if not self._is_reading_head:
             return  # trailers say nothing to us
-        self._headers.append((name, value))
+        self._headers[name.lower()] = value
         if len(self._headers) > _MAX_HEADERS:
             raise ValueError("too many headers")
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._is_reading_head = False
-        metadata = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._headers]
-        headers = dict(metadata)
+        headers = self._headers
         path, _, query = self._url.decode("latin-1").partition("?")
-        content_type = headers.get("content-type", "")
-        verb = self._parser.get_method().decode()
+        content_type = headers.get(b"content-type", b"")
         rest = None
-        if content_type.startswith("application/grpc"):
-            endpoint = self._lane.endpoints.grpc(path) if verb == "POST" else None
+        if content_type.startswith(b"application/grpc"):
+            endpoint = self._lane.endpoints.grpc(path) if self._parser.get_method() == b"POST" else None
             if endpoint is None:
                 self._lane.unknown_method(self)
                 return
         else:
+            verb = self._parser.get_method().decode()
             found = self._lane.endpoints.rest(verb, path)
             if found is None:
                 self._lane.plain(self, verb, path)
                 return
             endpoint, variables = found
-            rest = RestRequest(variables, query, content_type)
-        context = LaneContext(_decoded(metadata), _deadline(headers.get("grpc-timeout")))
-        self._exchange = Exchange(self._lane, self, endpoint, context, headers.get("grpc-encoding", ""), rest)
-        if "grpc-timeout" in headers:
+            rest = RestRequest(variables, query, content_type.decode("latin-1"))
+        timeout = headers.get(b"grpc-timeout")
+        context = LaneContext(headers, None if timeout is None else _deadline(timeout))
+        self._exchange = Exchange(self._lane, self, endpoint, context, headers.get(b"grpc-encoding", b"").decode("latin-1"), rest)
+        if timeout is not None:
             self._lane.expires(self._exchange)
 
     def on_body(self, body: bytes) -> None:
@@ -203,23 +201,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reset(self) -> None:
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0
         self._is_reading_head = True
 
 
-def _decoded(metadata: list[tuple[str, str]]) -> tuple[tuple[str, str | bytes], ...]:
-    """Binary metadata travel in base64."""
-    return tuple((name, _binary(value) if name.endswith("-bin") else value) for name, value in metadata)
-
-
-def _binary(value: str) -> bytes:
-    try:
-        return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _deadline(text: str | None) -> float | None:
-    found = _TIMEOUT.fullmatch(text) if text is not None else None
+def _deadline(text: bytes) -> float | None:
+    found = _TIMEOUT.fullmatch(text)
     return None if found is None else time.monotonic() + int(found[1]) * _UNIT_S[found[2]]

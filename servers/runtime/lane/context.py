@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, cast
@@ -19,12 +21,12 @@ class LaneContext(grpc.ServicerContext):
     """One call. Used by the thread that runs the call, and ended by the thread of the event loop.
 
     Args:
-        metadata: Headers of the request, lower case.
+        headers: Headers of the request, names in lower case.
         deadline: When the caller stops waiting, in seconds of `time.monotonic`; None = never.
     """
 
-    def __init__(self, metadata: tuple[tuple[str, str | bytes], ...], deadline: float | None) -> None:
-        self._metadata = metadata
+    def __init__(self, headers: dict[bytes, bytes], deadline: float | None) -> None:
+        self._headers = headers
         self._deadline = deadline
         self._callbacks: list[Callable[[], object]] = []
         self._is_over = False
@@ -37,7 +39,13 @@ class LaneContext(grpc.ServicerContext):
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """The headers of the request."""
-        return self._metadata
+        return tuple((name.decode("latin-1"), _value(name, value)) for name, value in self._headers.items())
+
+    def header(self, name: str) -> str | bytes | None:
+        """One header of the request, by its lower-case name. The others are never decoded."""
+        key = name.encode("latin-1")
+        value = self._headers.get(key)
+        return None if value is None else _value(key, value)
 
     def is_active(self) -> bool:
         """Whether the caller still waits."""
@@ -102,6 +110,16 @@ class LaneContext(grpc.ServicerContext):
     def set_details(self, details: str) -> NoReturn:
         """Not supported, likewise."""
         raise NotImplementedError("raise a DomainError")
+
+
+def _value(name: bytes, value: bytes) -> str | bytes:
+    """Binary metadata travel in base64; what is none is taken as it is."""
+    if not name.endswith(b"-bin"):
+        return value.decode("latin-1")
+    try:
+        return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return value
 
 
 class _PlainStatus:
