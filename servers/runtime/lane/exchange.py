@@ -74,7 +74,9 @@ class Exchange:
         self._is_started = False
         self._is_answered = False
         if endpoint.method.request_streaming:
-            self._stream = RequestStream(outlet.pause_reading, lambda: lane.loop.call_soon_threadsafe(outlet.resume_reading))
+            self._stream = RequestStream(
+                outlet.pause_reading, lambda: lane.loop.call_soon_threadsafe(outlet.resume_reading), is_raw=rest is not None
+            )
             self._start(self._stream)
 
     def data(self, data: bytes) -> None:
