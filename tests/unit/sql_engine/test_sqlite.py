@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -159,6 +160,15 @@ def test_migrations_run_once_and_go_on_from_where_they_were(engine, scripts):
     migrate(engine, scripts.parent)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT name, size FROM things ORDER BY id")).all() == [("first", None), ("kept", None)]
+
+
+def test_tables_that_are_as_they_should_be_are_left_alone_without_alembic(engine, scripts, monkeypatch):
+    migrate(engine, scripts.parent)
+    monkeypatch.setitem(sys.modules, "alembic.config", None)
+    migrate(engine, scripts.parent)
+    (scripts / "two.py").write_text(SECOND)
+    with pytest.raises(ImportError):
+        migrate(engine, scripts.parent)
 
 
 def test_a_migration_that_fails_leaves_the_version_before(engine, scripts):
