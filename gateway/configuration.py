@@ -13,7 +13,7 @@ from gateway.clusters import collector_cluster, component_cluster, edge_cluster,
 from gateway.control_plane.snapshot import Snapshot, snapshot_of
 from gateway.filters import jwt_authn
 from gateway.listeners import public_listener
-from gateway.policies import ContractError, Method, components_of, read_methods, services_of
+from gateway.policies import ContractError, Method, RateClass, components_of, read_methods, services_of
 from gateway.routes import Target, route_configuration
 from gateway.settings import GatewaySettings, environment_upstreams
 from gateway.topology import Endpoint, Upstream, upstreams_of
@@ -58,13 +58,19 @@ class Mesh:
         return (Target(component, 1),) if component in self.upstreams else ()
 
     def targets_of(self, method: Method) -> Sequence[Target]:
-        """Returns the clusters of a method: its component's lane, where there is one."""
+        """Returns the clusters of a method: its component's lane, where there is one that takes it."""
         component = method.component
-        # HTTP/1.1 has no streams in both directions at once.
-        is_duplex = method.is_client_streaming and method.is_server_streaming
-        if is_duplex or component in self.splits or component not in self.upstreams or not self.upstreams[component].lane:
+        if component in self.splits or component not in self.upstreams or not _takes(self.upstreams[component].lane, method):
             return self.targets(component)
         return (Target(lane_name(component), 1),)
+
+
+def _takes(lane: Sequence[Endpoint], method: Method) -> bool:
+    # HTTP/1.1 has no streams in both directions at once.
+    if not lane or (method.is_client_streaming and method.is_server_streaming):
+        return False
+    # Several workers all predict; what they are to know is told to the component, which tells them.
+    return len(lane) == 1 or method.rate_class is RateClass.PREDICT
 
 
 def read_contracts(settings: GatewaySettings) -> Contracts:

@@ -6,10 +6,12 @@ To move a component into a process of its own, give it a row in `mesh_processes`
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,10 @@ COMPONENTS = (
     Component("system", "mlops.system.v1.SystemMonitorService", "servers.system"),
 )
 """Every component that is a gRPC server."""
+
+
+_SERVICES = {component.name: component.service for component in COMPONENTS}
+_SERVING_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -106,13 +112,7 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
             components=("users", "registry", "system"),
             probes=_ready(place, "users", "registry", "system"),
         ),
-        Process(
-            "serving",
-            (sys.executable, "-P", "-m", "servers.serving"),
-            components=("serving",),
-            probes=_ready(place, "serving"),
-            needs=("control",),
-        ),
+        *_serving_processes(place),
         Process(
             "gateway",
             (sys.executable, "-P", "-m", "gateway"),
@@ -137,7 +137,7 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
                 HttpProbe(place.socket("envoy-admin"), "/listeners", expected=f"{f'[{host}]' if ':' in host else host}:{port}"),
             ),
             starts_after=("gateway",),
-            needs=("control", "serving", "gateway"),
+            needs=("control", "gateway", *_serving_names()),
             drain_command=(sys.executable, "-P", "-m", "gateway.drain"),
         ),
     )
@@ -164,12 +164,35 @@ def mesh_environment(place: Place, host: str, port: int) -> dict[str, str]:
         environment[f"MLMESH_{component.name.upper()}_LISTEN"] = place.address(component.name)
         environment[f"MLMESH_{component.name.upper()}_ADDRESS"] = place.address(component.name)
         environment[f"MLMESH_{component.name.upper()}_LANE"] = place.address(f"{component.name}-lane")
+    names = _serving_names()
+    # What the gateway reads; each process of serving has its own lane in its own environment.
+    environment["MLMESH_SERVING_LANE"] = ",".join(place.address(f"{name}-lane") for name in names)
+    environment["MLMESH_SERVING_WORKER_ADDRESSES"] = json.dumps([place.address(name) for name in names[1:]])
     return environment
 
 
+def _serving_names() -> tuple[str, ...]:
+    """The processes that predict: a second one answers while the first is restarted. Only the first is asked to manage models."""
+    count = int(os.environ.get("MLMESH_SERVING_WORKERS", "") or _SERVING_WORKERS)
+    return ("serving", *(f"serving-{number}" for number in range(2, count + 1)))
+
+
+def _serving_processes(place: Place) -> Iterator[Process]:
+    for number, name in enumerate(_serving_names(), 1):
+        is_first = number == 1
+        environment = {"MLMESH_SERVING_LANE": place.address(f"{name}-lane"), "MLMESH_SERVING_WORKER": str(number)}
+        yield Process(
+            name,
+            (sys.executable, "-P", "-m", "servers.serving"),
+            components=("serving",) if is_first else (),
+            probes=(GrpcProbe(place.socket(name), _SERVICES["serving"]),),
+            needs=("control",),
+            environment=environment if is_first else {**environment, "MLMESH_SERVING_LISTEN": place.address(name)},
+        )
+
+
 def _ready(place: Place, *components: str) -> tuple[GrpcProbe, ...]:
-    services = {component.name: component.service for component in COMPONENTS}
-    return tuple(GrpcProbe(place.socket(name), services[name]) for name in components)
+    return tuple(GrpcProbe(place.socket(name), _SERVICES[name]) for name in components)
 
 
 def _program(name: str) -> str:

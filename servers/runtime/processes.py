@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Process:
         starts_after: Processes that have to be healthy before this one is started.
         needs: Processes that this one calls. They are stopped after it.
         drain_command: Program that takes traffic away from it before it is stopped; empty = none.
+        environment: Settings of its own, which go before those of the mesh.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Process:
     starts_after: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     drain_command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def check_table(processes: Sequence[Process]) -> None:

@@ -212,7 +212,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
-                env=self._environment,
+                env={**self._environment, **child.spec.environment},
                 cwd=self._working_dir,
                 process_group=0,
             )
@@ -290,7 +290,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
-                env=self._environment,
+                env={**self._environment, **child.spec.environment},
                 cwd=self._working_dir,
             )
         try:

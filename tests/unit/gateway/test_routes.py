@@ -83,6 +83,15 @@ def test_streams_in_both_directions_do_not_take_the_lane() -> None:
     assert [target.cluster for target in mesh.targets_of(both)] == ["serving"]
 
 
+def test_of_several_workers_each_predicts_and_the_component_itself_is_told_what_to_load() -> None:
+    lanes = (UnixEndpoint("/1.sock"), UnixEndpoint("/2.sock"))
+    mesh = Mesh({"serving": Upstream("serving", (UnixEndpoint("/s.sock"),), "S", lane=lanes)})
+    load = next(method for method in CONTRACTS.methods if method.name == "LoadModel")
+
+    assert [target.cluster for target in mesh.targets_of(PREDICT_JSON)] == ["serving-lane"]
+    assert [target.cluster for target in mesh.targets_of(load)] == ["serving"]
+
+
 def test_a_lane_has_a_cluster_of_its_own_that_speaks_http_1_with_trailers() -> None:
     mesh = Mesh({"users": Upstream("users", (UnixEndpoint("/u.sock"),), "U", lane=(UnixEndpoint("/l.sock"),))})
 
