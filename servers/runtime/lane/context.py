@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, cast
@@ -11,6 +13,8 @@ from typing import Any, NoReturn, cast
 import grpc
 
 Metadata = Sequence[tuple[str, str | bytes]]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Aborted(Exception):
@@ -28,6 +32,8 @@ class LaneContext(grpc.ServicerContext):
     def __init__(self, headers: dict[bytes, bytes], deadline: float | None) -> None:
         self._headers = headers
         self._deadline = deadline
+        # A call may end, by its caller, while its thread adds to what is to be told: nothing must be added that nobody calls.
+        self._lock = threading.Lock()
         self._callbacks: list[Callable[[], object]] = []
         self._is_over = False
         self.failure: grpc.Status | None = None
@@ -57,16 +63,21 @@ class LaneContext(grpc.ServicerContext):
 
     def add_callback(self, callback: Callable[[], object]) -> bool:
         """Calls something when the call is over; False where it is already."""
-        if self._is_over:
-            return False
-        self._callbacks.append(callback)
-        return True
+        with self._lock:
+            if self._is_over:
+                return False
+            self._callbacks.append(callback)
+            return True
 
     def end(self) -> None:
         """Marks the call as over and tells whoever wanted to know. Called by the loop's thread, once."""
-        self._is_over = True
+        with self._lock:
+            self._is_over = True
         for callback in self._callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # the others have to be told all the same
+                _LOGGER.exception("what was to be told the end of a call failed")
 
     def cancel(self) -> bool:
         """Not a thing for servicers here: they raise."""
