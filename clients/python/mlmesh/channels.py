@@ -34,9 +34,14 @@ def channel_options(address: Address) -> list[tuple[str, str | int]]:
         # A mesh that is restarted is back in seconds; gRPC would wait for up to two minutes.
         ("grpc.max_reconnect_backoff_ms", 3_000),
     ]
-    if address.target.startswith(("unix:", "127.", "localhost", "[::1]")):
+    if is_on_this_machine(address):
         options.append(("grpc.enable_http_proxy", 0))
     return options
+
+
+def is_on_this_machine(address: Address) -> bool:
+    """Returns whether an address is of this machine, and so never behind a proxy."""
+    return address.target.startswith(("unix:", "127.", "localhost", "[::1]"))
 
 
 def channel_credentials(ca_file: Path | None) -> grpc.ChannelCredentials:

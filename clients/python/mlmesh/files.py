@@ -24,7 +24,7 @@ class Source:
     Args:
         path: Where it is on this machine.
         name: Its relative path in the version, with `/`.
-        digest: `sha256:` and 64 hexadecimal digits.
+        digest: `sha256:` and 64 hexadecimal digits; empty = it was not read yet.
         size_bytes: Its length.
     """
 
@@ -45,17 +45,17 @@ def describe(path: Path, name: str) -> Source:
 
 
 def sources_of(path: Path) -> list[Source]:
-    """Describes a file, or every file below a folder, sorted by name.
+    """Finds a file, or every file below a folder, sorted by name; none is read yet.
 
     Raises:
         InvalidArgument: There is none.
     """
     if path.is_file():
-        return [describe(path, path.name)]
+        return [Source(path, path.name, "", path.stat().st_size)]
     found = sorted(one for one in path.rglob("*") if one.is_file())
     if not found:
         raise InvalidArgument(f"there is no file at {path}", reason="FILES_MISSING")
-    return [describe(one, one.relative_to(path).as_posix()) for one in found]
+    return [Source(one, one.relative_to(path).as_posix(), "", one.stat().st_size) for one in found]
 
 
 def place_below(folder: Path, name: str) -> Path:
@@ -73,6 +73,13 @@ def place_below(folder: Path, name: str) -> Path:
 def read_piece(file: BinaryIO) -> bytes:
     """Reads the next piece."""
     return file.read(PIECE_BYTES)
+
+
+def read_end(path: Path, size_bytes: int) -> bytes:
+    """Reads the last bytes of a file."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(-size_bytes, os.SEEK_END)
+        return file.read(size_bytes)
 
 
 def open_at(path: Path, offset_bytes: int) -> BinaryIO:

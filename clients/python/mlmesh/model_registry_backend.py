@@ -307,7 +307,7 @@ class MeshBlobs:
         self._project = project
 
     def put_file(self, path: Path, expected_digest: str | None = None, *, take_ownership: bool = False) -> Blob:
-        """Store a file; what broke off is gone on with.
+        """Store a file; what breaks off is gone on with.
 
         Raises:
             DigestMismatch: If it is not what it should be.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -32,6 +34,19 @@ def refuse(context: grpc.ServicerContext, code: int, message: str, reason: str) 
     context.abort_with_status(rpc_status.to_status(status_pb2.Status(code=code, message=message, details=[detail])))
 
 
+@dataclass
+class Sending:
+    """An upload under way."""
+
+    digest: str
+    size_bytes: int
+    received: bytearray = field(default_factory=bytearray)
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 class Scene:
     """What the server saw, and what it is to do wrong."""
 
@@ -45,10 +60,11 @@ class Scene:
         self.valid_tokens: set[str] = set()
         self.refresh_tokens: set[str] = set()
         self.blobs: dict[str, bytes] = {}
-        self.uploads: dict[str, bytearray] = {}
+        self.uploads: dict[str, Sending] = {}
         self.break_upload_after: list[int] = []
         self.break_download_after: list[int] = []
         self.damage_downloads = False
+        self.wrong_digests = False
         self.end_downloads_with: status_pb2.Status | None = None
         self.versions: list[model_pb2.ModelVersion] = []
         self.signature = tensor_pb2.Signature(inputs=[tensor_pb2.TensorSpec(name="x", datatype=tensor_pb2.DATA_TYPE_FP32, shape=[-1, 2])])
@@ -140,16 +156,20 @@ class Registry(registry_service_pb2_grpc.ModelRegistryServiceServicer):
 
     def BeginUpload(self, request: Any, context: Any) -> Any:
         self.scene.enter(context, "BeginUpload", request)
-        received = self.scene.uploads.setdefault(request.digest, bytearray())
-        is_complete = request.digest in self.scene.blobs
-        return registry_service_pb2.Upload(
-            id=request.digest, digest=request.digest, size_bytes=request.size_bytes, offset_bytes=len(received), complete=is_complete
-        )
+        digest, size_bytes, upload_id = request.digest, request.size_bytes, request.upload_id
+        if digest in self.scene.blobs:
+            return registry_service_pb2.Upload(digest=digest, size_bytes=size_bytes, offset_bytes=size_bytes, complete=True)
+        if not upload_id:
+            upload_id = secrets.token_hex(16)
+            self.scene.uploads[upload_id] = Sending(digest, size_bytes)
+        sending = self._sending(context, upload_id)
+        return self._completed_if_whole(context, upload_id, sending, digest or sending.digest)
 
     def UploadBlob(self, requests: Iterator[Any], context: Any) -> Any:
         first = next(requests)
         self.scene.enter(context, "UploadBlob", first)
-        received = self.scene.uploads[first.upload_id]
+        sending = self._sending(context, first.upload_id)
+        received = sending.received
         limit = self.scene.break_upload_after.pop(0) if self.scene.break_upload_after else None
         taken = 0
         for request in (first, *requests):
@@ -159,11 +179,25 @@ class Registry(registry_service_pb2_grpc.ModelRegistryServiceServicer):
             taken += len(request.data)
             if limit is not None and taken >= limit:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the network is gone")
-        content = bytes(received)
-        is_whole = f"sha256:{hashlib.sha256(content).hexdigest()}" == first.upload_id
-        if is_whole:
-            self.scene.blobs[first.upload_id] = content
-        return registry_service_pb2.Upload(id=first.upload_id, offset_bytes=len(content), complete=is_whole)
+        return self._completed_if_whole(context, first.upload_id, sending, sending.digest)
+
+    def _sending(self, context: Any, upload_id: str) -> Sending:
+        if upload_id not in self.scene.uploads:
+            refuse(context, code_pb2.NOT_FOUND, "there is no such upload", "UPLOAD_NOT_FOUND")
+        return self.scene.uploads[upload_id]
+
+    def _completed_if_whole(self, context: Any, upload_id: str, sending: Sending, digest: str) -> Any:
+        content = bytes(sending.received)
+        is_complete = bool(digest) and len(content) == sending.size_bytes
+        if is_complete:
+            del self.scene.uploads[upload_id]
+            if digest_of(content) != digest:
+                refuse(context, code_pb2.INVALID_ARGUMENT, f"the content has the digest {digest_of(content)}", "DIGEST_MISMATCH")
+            self.scene.blobs[digest] = content
+        stated = digest_of(b"something else") if is_complete and self.scene.wrong_digests else digest
+        return registry_service_pb2.Upload(
+            id=upload_id, digest=stated, size_bytes=sending.size_bytes, offset_bytes=len(content), complete=is_complete
+        )
 
     def DownloadBlob(self, request: Any, context: Any) -> Any:
         self.scene.enter(context, "DownloadBlob", request)
@@ -181,7 +215,7 @@ class Registry(registry_service_pb2_grpc.ModelRegistryServiceServicer):
         first = next(requests)
         self.scene.enter(context, "UploadArtifact", first)
         content = b"".join(request.body.data for request in (first, *requests))
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_of(content)
         self.scene.blobs[digest] = content
         return model_pb2.ModelFile(path=first.path, digest=digest, size_bytes=len(content))
 
@@ -197,6 +231,13 @@ class Registry(registry_service_pb2_grpc.ModelRegistryServiceServicer):
         version.model, version.version = request.model, len(self.scene.versions) + 1
         self.scene.versions.append(version)
         return version
+
+    def ListModelVersions(self, request: Any, context: Any) -> Any:
+        self.scene.enter(context, "ListModelVersions", request)
+        found = [version for version in reversed(self.scene.versions) if version.model == request.model]
+        if not found:
+            refuse(context, code_pb2.NOT_FOUND, f"there is no model {request.model}", "MODEL_NOT_FOUND")
+        return registry_service_pb2.ListModelVersionsResponse(versions=found[: request.page_size or PAGE])
 
     def ResolveModelVersion(self, request: Any, context: Any) -> Any:
         self.scene.enter(context, "ResolveModelVersion", request)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import grpc.aio
 from google.api import httpbody_pb2
 from mlops.registry.v1 import model_pb2, registry_service_pb2
 
 from mlmesh.aio.blocking import pause, run_blocking
+from mlmesh.aio.calls import Caller
 from mlmesh.aio.versions import VersionCalls
-from mlmesh.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from mlmesh.errors import DataLoss, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from mlmesh.files import Download, Report, Source, describe, is_whole, open_at, read_piece
+from mlmesh.http_uploads import HttpNotSpoken, HttpUploads
+from mlmesh.outgoing import Outgoing
 from mlmesh.progress import reporting
 from mlmesh.statuses import error_of_status
 
@@ -20,7 +24,17 @@ _FIRST_PAUSE_S = 0.2
 
 
 class BlobCalls(VersionCalls):
-    """Calls that move bytes."""
+    """Calls that move bytes.
+
+    Args:
+        channel: Leads to the mesh.
+        caller: Makes the calls.
+        http: Takes uploads by HTTP; None = they go by gRPC.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller, http: HttpUploads | None = None) -> None:
+        super().__init__(channel, caller)
+        self._http = http
 
     async def check_blobs(self, digests: Sequence[str], *, project: str = "", timeout_s: float | None = None) -> list[str]:
         """Returns which of some digests are not stored yet.
@@ -35,20 +49,25 @@ class BlobCalls(VersionCalls):
         return list(answer.missing_digests)
 
     async def begin_upload(
-        self, digest: str, size_bytes: int, *, project: str = "", timeout_s: float | None = None
+        self, digest: str, size_bytes: int, *, upload_id: str = "", project: str = "", timeout_s: float | None = None
     ) -> registry_service_pb2.Upload:
-        """Begins an upload, or finds the one of the same blob that was broken off.
+        """Begins an upload, or finds out where one that was broken off stands. With the digest told last, completes it.
 
         Args:
-            digest: Digest of the whole blob.
+            digest: Digest of the whole blob; empty = told by another call, with `upload_id`, once the bytes are there.
             size_bytes: Its length.
+            upload_id: An upload that was begun before; empty = a new one.
             project: Project; empty = `default`.
             timeout_s: Deadline, in seconds; None = the connection's.
 
         Returns:
             The upload, with the position from which to send.
+
+        Raises:
+            mlmesh.errors.NotFound: There is no such upload, or no more.
+            mlmesh.errors.InvalidArgument: Its bytes have another digest; the upload is gone.
         """
-        request = registry_service_pb2.BeginUploadRequest(project=project, digest=digest, size_bytes=size_bytes)
+        request = registry_service_pb2.BeginUploadRequest(project=project, digest=digest, size_bytes=size_bytes, upload_id=upload_id)
         return await self._caller.unary(self._stub.BeginUpload, request, timeout_s=timeout_s)
 
     async def upload_blob(
@@ -72,9 +91,13 @@ class BlobCalls(VersionCalls):
         Raises:
             mlmesh.errors.FailedPrecondition: The upload has reached another position than it says.
         """
+        outgoing = Outgoing(Source(source, source.name, upload.digest, upload.size_bytes))
         with reporting(progress) as report:
-            requests = self._pieces(upload, source, project, report)
-            return await self._caller.upload(self._stub.UploadBlob, registry_service_pb2.UploadBlobRequest, requests, timeout_s=timeout_s)
+            try:
+                await run_blocking(outgoing.open)
+                return await self._send(upload, outgoing, project, report, timeout_s)
+            finally:
+                await run_blocking(outgoing.close)
 
     async def download_blob(
         self,
@@ -159,7 +182,7 @@ class BlobCalls(VersionCalls):
             yield answer.data
 
     async def upload_file(self, source: Path | str, *, project: str = "", progress: bool | Report = False) -> model_pb2.ModelFile:
-        """Stores a file, unless its content is stored already. Goes on where it broke off, also in a later call.
+        """Stores a file, unless its content is stored already. Goes on where it breaks off.
 
         Args:
             source: The file.
@@ -234,27 +257,82 @@ class BlobCalls(VersionCalls):
                     raise
             await pause(_FIRST_PAUSE_S * 2**failures)
 
-    async def _upload(self, source: Source, project: str, report: Report) -> None:
+    async def _upload(self, source: Source, project: str, report: Report) -> str:
+        """Stores a file and returns its digest, which is found beside the sending where it is not known."""
+        outgoing = Outgoing(source, hashes=not source.digest)
+        try:
+            await run_blocking(outgoing.open)
+            return await self._upload_resuming(outgoing, project, _forward(report))
+        finally:
+            await run_blocking(outgoing.close)
+
+    async def _upload_resuming(self, outgoing: Outgoing, project: str, report: Report) -> str:
+        source = outgoing.source
+        digest, upload_id = source.digest, ""
         failures, reached = 0, -1
         while True:
-            upload = await self.begin_upload(source.digest, source.size_bytes, project=project)
+            try:
+                upload = await self.begin_upload(digest, source.size_bytes, upload_id=upload_id, project=project)
+            except NotFound:
+                if not upload_id:
+                    raise
+                # It expired, or somebody gave it up: from the beginning.
+                upload_id, reached = "", 0
+                upload = await self.begin_upload(digest, source.size_bytes, project=project)
             if upload.complete:
                 report(source.name, source.size_bytes, source.size_bytes)
-                return
+                return _agreed(source.name, digest, upload.digest)
             failures = 0 if upload.offset_bytes > reached else failures
-            reached = upload.offset_bytes
+            upload_id, reached = upload.id, upload.offset_bytes
             try:
-                upload = await self.upload_blob(upload, source.path, project=project, progress=_named(source.name, report))
+                if reached < source.size_bytes or digest:
+                    upload = await self._send(upload, outgoing, project, report, None)
                 if upload.complete:
-                    return
+                    return _agreed(source.name, digest, upload.digest)
+                if not digest and upload.offset_bytes == source.size_bytes:
+                    digest = await run_blocking(outgoing.digest)
+                    continue
                 failures += 1
-            except (Unavailable, DeadlineExceeded, FailedPrecondition):
+            except (Unavailable, DeadlineExceeded, FailedPrecondition, NotFound):
                 failures += 1
                 if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
                     raise
             if failures >= _ATTEMPTS_WITHOUT_PROGRESS:
                 raise Unavailable(f"the upload of {source.name} does not get beyond byte {reached}", reason="UPLOAD_STUCK")
             await pause(_FIRST_PAUSE_S * 2**failures)
+
+    async def _send(
+        self, upload: registry_service_pb2.Upload, outgoing: Outgoing, project: str, report: Report, timeout_s: float | None
+    ) -> registry_service_pb2.Upload:
+        if self._http is not None and self._http.is_worth(upload.size_bytes - upload.offset_bytes):
+            try:
+                return await self._send_by_http(self._http, upload, outgoing, project, report, timeout_s)
+            except HttpNotSpoken:
+                pass  # remembered, so the next one goes by gRPC at once
+        requests = self._pieces(upload, outgoing, project, report)
+        answer = await self._caller.upload(self._stub.UploadBlob, registry_service_pb2.UploadBlobRequest, requests, timeout_s=timeout_s)
+        outgoing.check_whole()
+        return answer
+
+    async def _send_by_http(
+        self,
+        http: HttpUploads,
+        upload: registry_service_pb2.Upload,
+        outgoing: Outgoing,
+        project: str,
+        report: Report,
+        timeout_s: float | None,
+    ) -> registry_service_pb2.Upload:
+        metadata, deadline_s = await self._caller.terms(registry_service_pb2.UploadBlobRequest, timeout_s)
+        attempt, offset = http.attempt(upload, project, metadata, deadline_s), upload.offset_bytes
+        try:
+            await run_blocking(attempt.open)
+            while sent := await run_blocking(attempt.send_piece, outgoing, offset):
+                offset += sent
+                report(outgoing.source.name, offset, upload.size_bytes)
+            return await run_blocking(attempt.answer)
+        finally:
+            await run_blocking(attempt.close)
 
     async def _download(self, digest: str, target: Path, size_bytes: int, project: str, report: Report) -> None:
         if await run_blocking(is_whole, target, digest):
@@ -271,19 +349,14 @@ class BlobCalls(VersionCalls):
             await run_blocking(download.close)
 
     async def _pieces(
-        self, upload: registry_service_pb2.Upload, source: Path, project: str, report: Report
+        self, upload: registry_service_pb2.Upload, outgoing: Outgoing, project: str, report: Report
     ) -> AsyncIterator[registry_service_pb2.UploadBlobRequest]:
-        offset = upload.offset_bytes
-        file = await run_blocking(open_at, source, offset)
-        try:
-            is_first = True
-            while (piece := await run_blocking(read_piece, file)) or is_first:
-                yield registry_service_pb2.UploadBlobRequest(upload_id=upload.id, project=project, offset_bytes=offset, data=piece)
-                is_first = False
-                offset += len(piece)
-                report(source.name, offset, upload.size_bytes)
-        finally:
-            await run_blocking(file.close)
+        offset, is_first = upload.offset_bytes, True
+        while (piece := await run_blocking(outgoing.read, offset)) or is_first:
+            yield registry_service_pb2.UploadBlobRequest(upload_id=upload.id, project=project, offset_bytes=offset, data=piece)
+            is_first = False
+            offset += len(piece)
+            report(outgoing.source.name, offset, upload.size_bytes)
 
     async def _artifact_pieces(
         self, first: registry_service_pb2.UploadArtifactRequest, source: Path, report: Report
@@ -301,6 +374,20 @@ class BlobCalls(VersionCalls):
             await run_blocking(file.close)
 
 
-def _named(name: str, report: Report) -> Report:
-    """Reports under the name that the file has in its version."""
-    return lambda _, done, total: report(name, done, total)
+def _forward(report: Report) -> Report:
+    """Reports how far a file has ever been: what is sent again after a break is no step back."""
+    furthest = 0
+
+    def told(name: str, done: int, total: int) -> None:
+        nonlocal furthest
+        furthest = max(furthest, done)
+        report(name, furthest, total)
+
+    return told
+
+
+def _agreed(name: str, digest: str, verified: str) -> str:
+    """Returns the digest that both sides found."""
+    if verified != digest:
+        raise DataLoss(f"the mesh stored {name} as {verified or 'nothing'}, which is not its digest {digest}", reason="DIGEST_MISMATCH")
+    return digest

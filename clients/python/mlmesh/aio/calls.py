@@ -103,12 +103,24 @@ class Caller:
         Raises:
             mlmesh.errors.MeshError: The call failed.
         """
-        policy = policy_of(request_type)
-        token = await self._token(policy)
+        metadata, deadline_s = await self.terms(request_type, timeout_s)
         try:
-            return await call(requests, timeout=self._deadline(policy, timeout_s), metadata=_metadata(token, ()))
+            return await call(requests, timeout=deadline_s, metadata=metadata)
         except grpc.RpcError as error:
             raise error_of_call(error) from error
+
+    async def terms(self, request_type: type[Message], timeout_s: float | None) -> tuple[Metadata, float]:
+        """Returns what a call is made with, also where it is not made by gRPC: its metadata, and its deadline in seconds.
+
+        Args:
+            request_type: Type of its requests.
+            timeout_s: Deadline, in seconds; None = the connection's.
+
+        Raises:
+            mlmesh.errors.MeshError: There is no token to be had.
+        """
+        policy = policy_of(request_type)
+        return _metadata(await self._token(policy), ()), self._deadline(policy, timeout_s)
 
     def _deadline(self, policy: CallPolicy, timeout_s: float | None) -> float:
         if timeout_s is not None:

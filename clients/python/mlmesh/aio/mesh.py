@@ -17,6 +17,7 @@ from mlmesh.aio.tokens import Tokens
 from mlmesh.aio.users import UsersClient
 from mlmesh.channels import channel_credentials, channel_options
 from mlmesh.configuration import Connection
+from mlmesh.http_uploads import HttpUploads
 
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_TRANSFER_TIMEOUT_S = 3600.0
@@ -58,7 +59,7 @@ class AsyncMesh:
     @cached_property
     def registry(self) -> RegistryClient:
         """Models and their versions."""
-        return RegistryClient(self._channel, self._caller)
+        return RegistryClient(self._channel, self._caller, HttpUploads(self._connection.address, self._ca_file))
 
     @cached_property
     def serving(self) -> ServingClient:

@@ -12,6 +12,7 @@ import grpc
 
 from mlmesh.channels import channel_credentials, channel_options
 from mlmesh.configuration import Connection
+from mlmesh.http_uploads import HttpUploads
 from mlmesh.sync.calls import Caller
 from mlmesh.sync.registry import RegistryClient
 from mlmesh.sync.serving import ServingClient
@@ -59,7 +60,7 @@ class SyncMesh:
     @cached_property
     def registry(self) -> RegistryClient:
         """Models and their versions."""
-        return RegistryClient(self._channel, self._caller)
+        return RegistryClient(self._channel, self._caller, HttpUploads(self._connection.address, self._ca_file))
 
     @cached_property
     def serving(self) -> ServingClient:

@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlops.common.v1 import tensor_pb2
 from mlops.registry.v1 import model_pb2
 
-from mlmesh.errors import InvalidArgument
-from mlmesh.files import Report, place_below, sources_of
+from mlmesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied
+from mlmesh.files import Report, Source, describe, place_below, read_end, sources_of
 from mlmesh.model_files import read_model, scratch_folder, write_model
 from mlmesh.progress import reporting
 from mlmesh.sync.blobs import BlobCalls
 from mlmesh.sync.blocking import run_blocking
+
+_HASHED_BESIDE_FROM_BYTES = 8 * 1024 * 1024
+"""A smaller file is hashed within milliseconds, so it is asked for first."""
+_COMPARED_BYTES = 64 * 1024
 
 
 class RegistryClient(BlobCalls):
@@ -24,6 +29,7 @@ class RegistryClient(BlobCalls):
     Args:
         channel: Leads to the mesh.
         caller: Makes the calls.
+        http: Takes uploads by HTTP; None = they go by gRPC.
     """
 
     def save_model(
@@ -145,7 +151,10 @@ class RegistryClient(BlobCalls):
         project: str = "",
         progress: bool | Report = False,
     ) -> model_pb2.ModelVersion:
-        """Uploads a file or a folder as the next version. Only what is not stored yet travels; what broke off is gone on with.
+        """Uploads a file or a folder as the next version. Goes on where it breaks off.
+
+        What is stored already does not travel again, but for large files that the newest version of the model does not seem to have:
+        they are hashed beside the sending, since to hash them before would take half as long again.
 
         Args:
             model: Name of the model.
@@ -167,17 +176,11 @@ class RegistryClient(BlobCalls):
             The version, READY.
         """
         sources = run_blocking(sources_of, Path(source))
-        by_digest = {one.digest: one for one in sources}
         with reporting(progress) as report:
-            missing = set(self.check_blobs(list(by_digest), project=project))
-            for digest, one in by_digest.items():
-                if digest in missing:
-                    self._upload(one, project, report)
-                else:
-                    report(one.name, one.size_bytes, one.size_bytes)
+            files = self._push(model, sources, project, report)
         return self.create_model_version(
             model,
-            files=[model_pb2.ModelFile(path=one.name, digest=one.digest, size_bytes=one.size_bytes) for one in sources],
+            files=files,
             description=description,
             tags=tags,
             format=format,
@@ -223,6 +226,47 @@ class RegistryClient(BlobCalls):
         found = self.resolve_model_version(model, version=version, alias=alias, stage=stage, project=project)
         self._pull(found, Path(folder), project, progress)
         return found
+
+    def _push(self, model: str, sources: Sequence[Source], project: str, report: Report) -> list[model_pb2.ModelFile]:
+        """Stores files, and returns them as a version has them."""
+        stored = {}
+        for one in self._most_likely_new(model, sources, project):
+            stored[one.name] = replace(one, digest=self._upload(one, project, report))
+        described = [stored[one.name] if one.name in stored else run_blocking(describe, one.path, one.name) for one in sources]
+        by_digest = {one.digest: one for one in described if one.name not in stored}
+        missing = set(self.check_blobs(list(by_digest), project=project)) if by_digest else set()
+        for digest, one in by_digest.items():
+            if digest in missing:
+                self._upload(one, project, report)
+            else:
+                report(one.name, one.size_bytes, one.size_bytes)
+        return [model_pb2.ModelFile(path=one.name, digest=one.digest, size_bytes=one.size_bytes) for one in described]
+
+    def _most_likely_new(self, model: str, sources: Sequence[Source], project: str) -> list[Source]:
+        """Returns the files that are sent before their digest is known. Of those of one size only the first: the others may be the same."""
+        large = {one.size_bytes: one for one in reversed(sources) if one.size_bytes >= _HASHED_BESIDE_FROM_BYTES}
+        if not large:
+            return []
+        try:
+            newest, _ = self.list_model_versions(model, project=project, page_size=1).page()
+        except NotFound:
+            newest = ()
+        except PermissionDenied:
+            return []  # may write, and not read
+        same_size = [(large[file.size_bytes], file) for version in newest for file in version.files if file.size_bytes in large]
+        alike = {one.name for one, file in same_size if self._ends_alike(one, file, project)}
+        return [one for one in large.values() if one.name not in alike]
+
+    def _ends_alike(self, source: Source, stored: model_pb2.ModelFile, project: str) -> bool:
+        """Whether a file may be one that is stored. Trained anew, a model has the same size and other weights, up to the last of them."""
+        offset = source.size_bytes - _COMPARED_BYTES
+        end = b""
+        try:
+            for piece in self.download_blob(stored.digest, offset_bytes=offset, verified_by_caller=True, project=project):
+                end += piece
+        except MeshError:
+            return True  # not to be found out, so it is asked for by its digest
+        return end == run_blocking(read_end, source.path, _COMPARED_BYTES)
 
     def _pull(self, version: model_pb2.ModelVersion, folder: Path, project: str, progress: bool | Report) -> None:
         with reporting(progress) as report:
