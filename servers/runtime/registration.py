@@ -51,14 +51,16 @@ class Registration:
     Args:
         add: The generated `add_<Service>Servicer_to_server`.
         servicer: The implementation.
-        policy: Policy of every method, for contracts that are not ours; ours carry a policy a method, and it must be None.
+        policy: For contracts that are not ours: one policy for every method, or a policy a method, by name. Ours carry theirs: None.
         rest_error: Writes the JSON of errors of REST calls where a protocol wants another shape than ours.
+        project_header: Header that names the project, in lower case, for protocols whose requests have no field for it; empty = none does.
     """
 
     add: Callable[[Any, Any], None]
     servicer: Any
-    policy: MethodPolicy | None = None
+    policy: MethodPolicy | Mapping[str, MethodPolicy] | None = None
     rest_error: Callable[[status_pb2.Status], bytes] | None = None
+    project_header: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def register(
         registration.add(registration.servicer, recorder)
         for service, handlers in recorder.handlers.items():
             methods = {name: _method(service, name, handler, registration.policy) for name, handler in handlers.items()}
-            wrapped = {name: _for_grpc(methods[name], handler, pipeline) for name, handler in handlers.items()}
+            wrapped = {name: _for_grpc(methods[name], handler, pipeline, registration) for name, handler in handlers.items()}
             if lane is not None:
                 for name, handler in handlers.items():
                     _add_to_lane(lane, methods[name], handler, pipeline, registration)
@@ -125,10 +127,16 @@ class _Recorder:
         self.handlers[service_name] = method_handlers
 
 
-def _method(service: str, name: str, handler: grpc.RpcMethodHandler[Any, Any], given: MethodPolicy | None) -> Method:
+def _method(
+    service: str, name: str, handler: grpc.RpcMethodHandler[Any, Any], given: MethodPolicy | Mapping[str, MethodPolicy] | None
+) -> Method:
     path = f"/{service}/{name}"
     if given is not None:
-        return Method(path, given, None, None, handler.request_streaming, handler.response_streaming)
+        own = given if isinstance(given, MethodPolicy) else given.get(name)
+        if own is None:
+            raise ContractError(f"{path} has no policy: Registration(policy=...) leaves it out, and has to name every method")
+        _check(path, own)
+        return Method(path, own, None, None, handler.request_streaming, handler.response_streaming)
     try:
         descriptor = _descriptor(path)
     except KeyError:
@@ -161,7 +169,9 @@ def _check(path: str, own: MethodPolicy) -> None:
         raise ContractError(f"{path}: a permission goes with ACCESS_PERMISSION, and only with it")
 
 
-def _for_grpc(method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline: Pipeline) -> grpc.RpcMethodHandler[Any, Any]:
+def _for_grpc(
+    method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline: Pipeline, registration: Registration
+) -> grpc.RpcMethodHandler[Any, Any]:
     """GRPC's own server calls a method in a thread; a coroutine runs on the loop meanwhile."""
     servicer = _servicer_method(handler)
     behaviour: Behaviour = lambda request, call: servicer(request, call.context)  # noqa: E731
@@ -181,7 +191,8 @@ def _for_grpc(method: Method, handler: grpc.RpcMethodHandler[Any, Any], pipeline
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[(method.request_streaming, method.response_streaming)]
-    return make(_served(method, behaviour, codec, pipeline, lambda context: dict(context.invocation_metadata() or ()).get))
+    header: Callable[[Any], Header] = lambda context: dict(context.invocation_metadata() or ()).get  # noqa: E731
+    return make(_served(method, behaviour, codec, pipeline, header, registration.project_header))
 
 
 def _cancel(running: Future[Any]) -> None:
@@ -199,11 +210,11 @@ def _add_to_lane(
     behaviour: Behaviour = lambda request, call: servicer(request, call.context)  # noqa: E731
     codec = Codec(handler.request_deserializer, handler.response_serializer)
     header: Callable[[LaneContext], Header] = lambda context: context.header  # noqa: E731
-    lane.add_grpc(method, _served(method, behaviour, codec, pipeline, header))
+    lane.add_grpc(method, _served(method, behaviour, codec, pipeline, header, registration.project_header))
     if registration.policy is not None:
         return
     for binding in bindings_of(_descriptor(method.path)):
-        served = _served(method, behaviour, RestCodec(binding.body_field), pipeline, header)
+        served = _served(method, behaviour, RestCodec(binding.body_field), pipeline, header, registration.project_header)
         lane.add_rest(method, served, binding, RestWire(registration.rest_error))
 
 
@@ -212,7 +223,7 @@ def _servicer_method(handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
 
 
 def _served(
-    method: Method, behaviour: Behaviour, codec: Interceptor, pipeline: Pipeline, header: Callable[[Any], Header]
+    method: Method, behaviour: Behaviour, codec: Interceptor, pipeline: Pipeline, header: Callable[[Any], Header], project_header: str
 ) -> Callable[[Any, Any], Any]:
     for interceptor in reversed((*pipeline.outer, codec, *pipeline.inner)):
         behaviour = interceptor.wrap(method, behaviour)
@@ -220,6 +231,8 @@ def _served(
 
     def serve(request: Any, context: grpc.ServicerContext) -> Any:
         call = Call(method, context, header(context), stopping)
+        if project_header and isinstance(project := call.header(project_header), str) and project:
+            call.project = project  # what a request without a project of its own inherits, so permissions are checked in this one
         enter_call(call)
         return behaviour(request, call)
 
