@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from servers.runtime.calls import Behaviour, Call, Method
 from servers.runtime.errors import DomainError, InvalidArgument
+from servers.runtime.lane.frames import Compressed
 
 
 class Codec:
@@ -45,13 +46,15 @@ class Codec:
 
         return streaming
 
-    def _decode_one(self, raw: bytes | DomainError) -> Any:
+    def _decode_one(self, raw: bytes | Compressed | DomainError) -> Any:
         if isinstance(raw, DomainError):
             raise raw  # the transport could not read it
+        if isinstance(raw, Compressed):
+            raw = raw.inflated()
         try:
             return self._decode(raw)
         except DecodeError:
             raise InvalidArgument("The request is not a message of this method's type.", reason="MALFORMED_REQUEST") from None
 
-    def _decode_many(self, raws: Iterator[bytes | DomainError]) -> Iterator[Any]:
+    def _decode_many(self, raws: Iterator[bytes | Compressed | DomainError]) -> Iterator[Any]:
         return (self._decode_one(raw) for raw in raws)

@@ -66,26 +66,27 @@ class Exchange:
         self._context = context
         self._rest = rest
         self._frames = FrameReader(lane.max_message_bytes, encoding) if rest is None else None
-        self._body: list[bytes] = []
+        self._body: list[Any] = []
         self._size = 0
         self._stream: RequestStream | None = None
         self._sending: _Sending | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_started = False
+        self._is_refused = False
         self._is_answered = False
         if endpoint.method.request_streaming:
             self._stream = RequestStream(
-                outlet.pause_reading, lambda: lane.loop.call_soon_threadsafe(outlet.resume_reading), is_raw=rest is not None
+                outlet.pause_reading, lambda: lane.loop.call_soon_threadsafe(self._resume_reading), is_raw=rest is not None
             )
             self._start(self._stream)
 
     def data(self, data: bytes) -> None:
         """Takes bytes of the body."""
-        if self._is_started and self._stream is None:
-            return  # refused already; the rest is of no interest
+        if self._is_refused or (self._is_started and self._stream is None):
+            return  # the rest is of no interest
         try:
             if self._frames is not None:
-                self._take(self._frames.feed(data))
+                self._read(self._frames, data)
             elif self._stream is not None:
                 self._stream.put([data])
             else:
@@ -99,15 +100,15 @@ class Exchange:
     def complete(self) -> None:
         """Says that the body is complete."""
         try:
-            if self._frames is not None:
+            if self._frames is not None and not self._is_refused:
                 self._frames.end()
         except DomainError as error:
             self._refuse(error)
         if self._stream is not None:
             self._stream.end()
         elif not self._is_started:
-            if self._rest is None and len(self._body) != 1:
-                self._refuse(MalformedFrame(f"This method takes one message, and {len(self._body)} came."))
+            if self._rest is None and not self._body:
+                self._refuse(MalformedFrame("This method takes one message, and none came."))
             else:
                 self._start(self._body[0] if len(self._body) == 1 else b"".join(self._body))
 
@@ -124,13 +125,27 @@ class Exchange:
             self._context.failure = _DEADLINE
             self._fail()
 
-    def _take(self, messages: list[bytes]) -> None:
-        if self._stream is not None:
+    def _resume_reading(self) -> None:
+        # What is left of an answered call may be read after the connection has gone on to the next, which holds back for itself.
+        if not self._is_answered:
+            self._outlet.resume_reading()
+
+    def _read(self, frames: FrameReader, data: bytes) -> None:
+        if self._stream is None:
+            frames.feed(data, self._body)
+            if len(self._body) > 1:
+                # At once, since whoever sends more than one may never end.
+                raise MalformedFrame("This method takes one message, and more came.")
+            return
+        messages: list[Any] = []
+        try:
+            frames.feed(data, messages)
+        finally:
+            # Also where the next one is malformed: what a servicer sees does not depend on how the network cut it.
             self._stream.put(messages)
-        else:
-            self._body += messages
 
     def _refuse(self, error: DomainError) -> None:
+        self._is_refused = True
         if self._stream is not None:
             self._stream.end(error)
         elif not self._is_started:
@@ -157,7 +172,8 @@ class Exchange:
         except Aborted:
             self._fail()
         except asyncio.CancelledError:
-            pass  # the caller has left, or was told already
+            # The caller has left, or was told already; unless it is something within the call that was cancelled.
+            self._unforeseen()
         except BaseException:
             self._unforeseen()
             raise

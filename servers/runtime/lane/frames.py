@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 from servers.runtime.errors import InvalidArgument, ResourceExhausted, Unimplemented
 
@@ -39,43 +40,68 @@ def frame(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
+class Compressed:
+    """A message that is still compressed.
+
+    It is decompressed by who serves the call, one at a time and after the caller's credentials were looked at: a few kilobytes may hold
+    many messages of the greatest length.
+
+    Args:
+        payload: Its bytes.
+        window_bits: As in `zlib.decompressobj`.
+        limit_bytes: Longest result.
+    """
+
+    __slots__ = ("_limit_bytes", "_payload", "_window_bits")
+
+    def __init__(self, payload: bytes, window_bits: int, limit_bytes: int) -> None:
+        self._payload = payload
+        self._window_bits = window_bits
+        self._limit_bytes = limit_bytes
+
+    def __len__(self) -> int:
+        return len(self._payload)
+
+    def inflated(self) -> bytes:
+        """Returns the message; raises as `inflate` does."""
+        return inflate(self._payload, self._window_bits, self._limit_bytes)
+
+
 class FrameReader:
     """Cuts a body into messages. Lengths are checked before anything is kept.
 
     Args:
-        limit_bytes: Longest message, in bytes, also after decompression.
+        limit_bytes: Longest message, in bytes.
         encoding: The request's `grpc-encoding`.
     """
 
-    __slots__ = ("_buffered", "_encoding", "_limit", "_parts", "_wanted")
+    __slots__ = ("_encoding", "_limit", "_rest", "_wanted")
 
     def __init__(self, limit_bytes: int, encoding: str = "") -> None:
         self._limit = limit_bytes
         self._encoding = encoding
-        self._parts: list[bytes] = []
-        self._buffered = 0
+        # One array, and no list of pieces: of a piece that has one byte, a list would keep forty.
+        self._rest = bytearray()
         self._wanted = PREFIX_BYTES
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Takes the next bytes of the body.
+    def feed(self, data: bytes, messages: list[Any]) -> None:
+        """Takes the next bytes of the body. Not to be called again after it has raised.
 
         Args:
             data: Any number of bytes.
-
-        Returns:
-            The messages that are complete now, decompressed.
+            messages: Gets the messages that are complete now: bytes, or `Compressed`. Those before a malformed one too.
 
         Raises:
             MessageTooLarge: A length is above the limit.
-            MalformedFrame: The bytes are not what a prefix and a compression announce.
+            MalformedFrame: The bytes are not what a prefix announces.
             Unimplemented: A message is compressed in a way that is not known.
         """
-        self._parts.append(data)
-        self._buffered += len(data)
-        if self._buffered < self._wanted:
-            return []
-        body = data if len(self._parts) == 1 else b"".join(self._parts)
-        messages: list[bytes] = []
+        body: bytes | memoryview = data
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return
+            body = memoryview(self._rest)
         start = 0
         while len(body) - start >= PREFIX_BYTES:
             length = int.from_bytes(body[start + 1 : start + PREFIX_BYTES], "big")
@@ -85,15 +111,11 @@ class FrameReader:
             if end > len(body):
                 self._wanted = end - start
                 break
-            messages.append(self._message(body[start], body[start + PREFIX_BYTES : end]))
+            messages.append(self._message(body[start], bytes(body[start + PREFIX_BYTES : end])))
             start = end
-            self._wanted = PREFIX_BYTES
         else:
             self._wanted = PREFIX_BYTES
-        rest = body[start:]
-        self._parts = [rest] if rest else []
-        self._buffered = len(rest)
-        return messages
+        self._rest = bytearray(body[start:])
 
     def end(self) -> None:
         """Says that the body is complete.
@@ -101,10 +123,10 @@ class FrameReader:
         Raises:
             MalformedFrame: It ends within a message.
         """
-        if self._buffered:
-            raise MalformedFrame(f"The body ends {self._wanted - self._buffered:,} bytes before the end of its last message.")
+        if self._rest:
+            raise MalformedFrame(f"The body ends {self._wanted - len(self._rest):,} bytes before the end of its last message.")
 
-    def _message(self, flag: int, payload: bytes) -> bytes:
+    def _message(self, flag: int, payload: bytes) -> bytes | Compressed:
         if flag == 0:
             return payload
         if flag != 1:
@@ -115,7 +137,7 @@ class FrameReader:
                 f"A message is compressed as {self._encoding or 'nothing'!r}; this server reads {ACCEPTED_ENCODINGS}.",
                 reason="ENCODING_UNKNOWN",
             )
-        return inflate(payload, bits, self._limit)
+        return Compressed(payload, bits, self._limit)
 
 
 def inflate(payload: bytes, window_bits: int, limit_bytes: int) -> bytes:

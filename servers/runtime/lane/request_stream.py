@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from servers.runtime.errors import DomainError
@@ -12,6 +12,8 @@ from servers.runtime.errors import DomainError
 _FULL_BYTES = 4 * 1024 * 1024
 _ROOM_BYTES = 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
+# What a message costs beside its bytes, so that those of none or a few do not pile up.
+_MESSAGE_BYTES = 64
 
 
 class CallerLeft(Exception):
@@ -33,16 +35,16 @@ class RequestStream:
         self._pause = pause
         self._resume = resume
         self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Any] = deque()
         self._waiting_bytes = 0
         self._is_paused = False
         self._end: Exception | None = None
 
-    def put(self, messages: list[bytes]) -> None:
-        """Adds what has arrived."""
+    def put(self, messages: Sequence[Any]) -> None:
+        """Adds what has arrived: bytes, or messages that are to be decompressed."""
         with self._changed:
             self._waiting.extend(messages)
-            self._waiting_bytes += sum(map(len, messages))
+            self._waiting_bytes += sum(map(len, messages)) + _MESSAGE_BYTES * len(messages)
             if self._waiting_bytes > _FULL_BYTES and not self._is_paused:
                 self._is_paused = True
                 self._pause()
@@ -57,13 +59,15 @@ class RequestStream:
         with self._changed:
             if self._end is None:
                 self._end = error or StopIteration()
+            if isinstance(self._end, CallerLeft):
+                self._waiting.clear()
             self._changed.notify()
 
     def __iter__(self) -> Iterator[Any]:
         """The messages, in order."""
         return self
 
-    def __next__(self) -> bytes | DomainError:
+    def __next__(self) -> Any:
         """Waits for the next message. A refusal is handed on as if it were one, so that whoever decodes raises it inside the call."""
         with self._changed:
             while not self._waiting:
@@ -73,19 +77,19 @@ class RequestStream:
                 if self._end is not None:
                     raise self._end
                 self._changed.wait()
-            message = self._next_of_body() if self._is_raw else self._waiting.popleft()
-            self._waiting_bytes -= len(message)
+            pieces = self._next_of_body() if self._is_raw else [self._waiting.popleft()]
+            self._waiting_bytes -= sum(map(len, pieces)) + _MESSAGE_BYTES * len(pieces)
             resumes = self._is_paused and self._waiting_bytes < _ROOM_BYTES
             if resumes:
                 self._is_paused = False
         if resumes:
             self._resume()
-        return message
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _next_of_body(self) -> bytes:
+    def _next_of_body(self) -> list[bytes]:
         pieces = [self._waiting.popleft()]
         size = len(pieces[0])
         while self._waiting and size + len(self._waiting[0]) <= _PIECE_BYTES:
             pieces.append(self._waiting.popleft())
             size += len(pieces[-1])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces
