@@ -44,6 +44,18 @@ class PredictionTooLarge(ResourceExhausted):
     reason = "PREDICTION_TOO_LARGE"
 
 
+class ModelOverloaded(ResourceExhausted):
+    """Too many calls wait for the model; none of them was begun for this one."""
+
+    reason = "MODEL_OVERLOADED"
+
+
+class DeadlineTooShort(ResourceExhausted):
+    """The model takes longer for the call than the caller waits, so it was not run."""
+
+    reason = "DEADLINE_TOO_SHORT"
+
+
 class ModelNotFound(NotFound):
     """The registry has no such model, version, alias or version in that stage."""
 

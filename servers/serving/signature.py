@@ -68,12 +68,14 @@ class TensorSpec:
         datatype: Name of its element type, one of `ELEMENT_TYPES`.
         shape: Extent of each dimension, outermost first; -1 where it may vary.
         symbols: The model's own name of each dimension, empty where it has none. Dimensions of one name have one extent in a call.
+        is_optional: Whether the model has a value of its own for this input, which counts where a call gives none.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     symbols: tuple[str, ...] = ()
+    is_optional: bool = False
 
     @property
     def element(self) -> ElementType:
