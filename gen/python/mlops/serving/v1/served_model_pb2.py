@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mlops.common.v1 import tensor_pb2 as mlops_dot_common_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#mlops/serving/v1/served_model.proto\x12\x10mlops.serving.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmlops/common/v1/tensor.proto\"\x98\x01\n\rModelSelector\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1e\n\x07version\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x01H\x00\x12\x1f\n\x05\x61lias\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x01\xbaH\x07r\x05\x10\x01\x18\xff\x01H\x00\x12\x1e\n\x05stage\x18\x04 \x01(\tB\r\xe2\x41\x01\x01\xbaH\x06r\x04\x10\x01\x18?H\x00\x42\x08\n\x06\x63hoice\"Q\n\x0e\x41nsweringModel\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x64igest\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\x96\x03\n\x0bServedModel\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07project\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x64igest\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x05state\x18\x05 \x01(\x0e\x32\".mlops.serving.v1.ServedModelStateB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\tsignature\x18\x07 \x01(\x0b\x32\x1a.mlops.common.v1.SignatureB\x04\xe2\x41\x01\x03\x12\x33\n\tload_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1e\n\x10load_duration_ms\x18\t \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12=\n\nstatistics\x18\x0b \x01(\x0b\x32#.mlops.serving.v1.ServingStatisticsB\x04\xe2\x41\x01\x03\"\xbd\x01\n\x11ServingStatistics\x12\x1b\n\rsuccess_count\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rfailure_count\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\trow_count\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\ncompute_ms\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12;\n\x11last_predict_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03*\xb5\x01\n\x10ServedModelState\x12\"\n\x1eSERVED_MODEL_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSERVED_MODEL_STATE_LOADING\x10\x01\x12\x1c\n\x18SERVED_MODEL_STATE_READY\x10\x02\x12 \n\x1cSERVED_MODEL_STATE_UNLOADING\x10\x03\x12\x1d\n\x19SERVED_MODEL_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#mlops/serving/v1/served_model.proto\x12\x10mlops.serving.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmlops/common/v1/tensor.proto\"\x98\x01\n\rModelSelector\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1e\n\x07version\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x01H\x00\x12\x1f\n\x05\x61lias\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x01\xbaH\x07r\x05\x10\x01\x18\xff\x01H\x00\x12\x1e\n\x05stage\x18\x04 \x01(\tB\r\xe2\x41\x01\x01\xbaH\x06r\x04\x10\x01\x18?H\x00\x42\x08\n\x06\x63hoice\"Q\n\x0e\x41nsweringModel\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x64igest\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\x96\x03\n\x0bServedModel\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07project\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x64igest\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x05state\x18\x05 \x01(\x0e\x32\".mlops.serving.v1.ServedModelStateB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\tsignature\x18\x07 \x01(\x0b\x32\x1a.mlops.common.v1.SignatureB\x04\xe2\x41\x01\x03\x12\x33\n\tload_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1e\n\x10load_duration_ms\x18\t \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12=\n\nstatistics\x18\x0b \x01(\x0b\x32#.mlops.serving.v1.ServingStatisticsB\x04\xe2\x41\x01\x03\"\xb5\x04\n\x11ServingStatistics\x12\x1b\n\rsuccess_count\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rfailure_count\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\trow_count\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\ncompute_ms\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12;\n\x11last_predict_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rrefused_count\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x61\x62\x61ndoned_count\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\trun_count\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12=\n\nqueue_time\x18\t \x01(\x0b\x32#.mlops.serving.v1.DurationHistogramB\x04\xe2\x41\x01\x03\x12;\n\x08run_time\x18\n \x01(\x0b\x32#.mlops.serving.v1.DurationHistogramB\x04\xe2\x41\x01\x03\x12@\n\x0b\x62\x61tch_sizes\x18\x0b \x03(\x0b\x32%.mlops.serving.v1.BatchSizeStatisticsB\x04\xe2\x41\x01\x03\x12\x42\n\x0c\x62\x61tch_closes\x18\x0c \x03(\x0b\x32&.mlops.serving.v1.BatchCloseStatisticsB\x04\xe2\x41\x01\x03\x12\x1f\n\x11no_sharing_reason\x18\r \x01(\tB\x04\xe2\x41\x01\x03\"Z\n\x11\x44urationHistogram\x12\x17\n\tbounds_ms\x18\x01 \x03(\x01\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63ounts\x18\x02 \x03(\x03\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08total_ms\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x03\"\\\n\x13\x42\x61tchSizeStatistics\x12\x12\n\x04rows\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\trun_count\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\ncompute_ms\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x03\"i\n\x14\x42\x61tchCloseStatistics\x12\x38\n\x06reason\x18\x01 \x01(\x0e\x32\".mlops.serving.v1.BatchCloseReasonB\x04\xe2\x41\x01\x03\x12\x17\n\trun_count\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03*\xb5\x01\n\x10ServedModelState\x12\"\n\x1eSERVED_MODEL_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSERVED_MODEL_STATE_LOADING\x10\x01\x12\x1c\n\x18SERVED_MODEL_STATE_READY\x10\x02\x12 \n\x1cSERVED_MODEL_STATE_UNLOADING\x10\x03\x12\x1d\n\x19SERVED_MODEL_STATE_FAILED\x10\x04*\xa8\x02\n\x10\x42\x61tchCloseReason\x12\"\n\x1e\x42\x41TCH_CLOSE_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x42\x41TCH_CLOSE_REASON_TURN_ENDED\x10\x01\x12\x1e\n\x1a\x42\x41TCH_CLOSE_REASON_ROW_CAP\x10\x02\x12\x1f\n\x1b\x42\x41TCH_CLOSE_REASON_BYTE_CAP\x10\x03\x12\x1f\n\x1b\x42\x41TCH_CLOSE_REASON_DEADLINE\x10\x04\x12\"\n\x1e\x42\x41TCH_CLOSE_REASON_OTHER_SHAPE\x10\x05\x12$\n BATCH_CLOSE_REASON_OTHER_OUTPUTS\x10\x06\x12!\n\x1d\x42\x41TCH_CLOSE_REASON_NOT_SHARED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -81,8 +81,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVINGSTATISTICS'].fields_by_name['compute_ms']._serialized_options = b'\342A\001\003'
   _globals['_SERVINGSTATISTICS'].fields_by_name['last_predict_time']._loaded_options = None
   _globals['_SERVINGSTATISTICS'].fields_by_name['last_predict_time']._serialized_options = b'\342A\001\003'
-  _globals['_SERVEDMODELSTATE']._serialized_start=1022
-  _globals['_SERVEDMODELSTATE']._serialized_end=1203
+  _globals['_SERVINGSTATISTICS'].fields_by_name['refused_count']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['refused_count']._serialized_options = b'\342A\001\003'
+  _globals['_SERVINGSTATISTICS'].fields_by_name['abandoned_count']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['abandoned_count']._serialized_options = b'\342A\001\003'
+  _globals['_SERVINGSTATISTICS'].fields_by_name['run_count']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['run_count']._serialized_options = b'\342A\001\003'
+  _globals['_SERVINGSTATISTICS'].fields_by_name['queue_time']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['queue_time']._serialized_options = b'\342A\001\003'
+  _globals['_SERVINGSTATISTICS'].fields_by_name['run_time']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['run_time']._serialized_options = b'\342A\001\003'
+  _globals['_SERVINGSTATISTICS'].fields_by_name['batch_sizes']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['batch_sizes']._serialized_options = b'\342A\001\003'
+  _globals['_SERVINGSTATISTICS'].fields_by_name['batch_closes']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['batch_closes']._serialized_options = b'\342A\001\003'
+  _globals['_SERVINGSTATISTICS'].fields_by_name['no_sharing_reason']._loaded_options = None
+  _globals['_SERVINGSTATISTICS'].fields_by_name['no_sharing_reason']._serialized_options = b'\342A\001\003'
+  _globals['_DURATIONHISTOGRAM'].fields_by_name['bounds_ms']._loaded_options = None
+  _globals['_DURATIONHISTOGRAM'].fields_by_name['bounds_ms']._serialized_options = b'\342A\001\003'
+  _globals['_DURATIONHISTOGRAM'].fields_by_name['counts']._loaded_options = None
+  _globals['_DURATIONHISTOGRAM'].fields_by_name['counts']._serialized_options = b'\342A\001\003'
+  _globals['_DURATIONHISTOGRAM'].fields_by_name['total_ms']._loaded_options = None
+  _globals['_DURATIONHISTOGRAM'].fields_by_name['total_ms']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHSIZESTATISTICS'].fields_by_name['rows']._loaded_options = None
+  _globals['_BATCHSIZESTATISTICS'].fields_by_name['rows']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHSIZESTATISTICS'].fields_by_name['run_count']._loaded_options = None
+  _globals['_BATCHSIZESTATISTICS'].fields_by_name['run_count']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHSIZESTATISTICS'].fields_by_name['compute_ms']._loaded_options = None
+  _globals['_BATCHSIZESTATISTICS'].fields_by_name['compute_ms']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHCLOSESTATISTICS'].fields_by_name['reason']._loaded_options = None
+  _globals['_BATCHCLOSESTATISTICS'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHCLOSESTATISTICS'].fields_by_name['run_count']._loaded_options = None
+  _globals['_BATCHCLOSESTATISTICS'].fields_by_name['run_count']._serialized_options = b'\342A\001\003'
+  _globals['_SERVEDMODELSTATE']._serialized_start=1691
+  _globals['_SERVEDMODELSTATE']._serialized_end=1872
+  _globals['_BATCHCLOSEREASON']._serialized_start=1875
+  _globals['_BATCHCLOSEREASON']._serialized_end=2171
   _globals['_MODELSELECTOR']._serialized_start=183
   _globals['_MODELSELECTOR']._serialized_end=335
   _globals['_ANSWERINGMODEL']._serialized_start=337
@@ -90,5 +124,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVEDMODEL']._serialized_start=421
   _globals['_SERVEDMODEL']._serialized_end=827
   _globals['_SERVINGSTATISTICS']._serialized_start=830
-  _globals['_SERVINGSTATISTICS']._serialized_end=1019
+  _globals['_SERVINGSTATISTICS']._serialized_end=1395
+  _globals['_DURATIONHISTOGRAM']._serialized_start=1397
+  _globals['_DURATIONHISTOGRAM']._serialized_end=1487
+  _globals['_BATCHSIZESTATISTICS']._serialized_start=1489
+  _globals['_BATCHSIZESTATISTICS']._serialized_end=1581
+  _globals['_BATCHCLOSESTATISTICS']._serialized_start=1583
+  _globals['_BATCHCLOSESTATISTICS']._serialized_end=1688
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 What serving knows of a loaded model."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mlops.common.v1 import tensor_pb2 as _tensor_pb2
 import builtins as _builtins
@@ -50,6 +52,50 @@ SERVED_MODEL_STATE_UNLOADING: ServedModelState.ValueType  # 3
 SERVED_MODEL_STATE_FAILED: ServedModelState.ValueType  # 4
 """Could not be loaded; `error` says why. May become LOADING when LoadModel is called again."""
 Global___ServedModelState: _TypeAlias = ServedModelState  # noqa: Y015
+
+class _BatchCloseReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchCloseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchCloseReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BATCH_CLOSE_REASON_UNSPECIFIED: _BatchCloseReason.ValueType  # 0
+    """Never valid."""
+    BATCH_CLOSE_REASON_TURN_ENDED: _BatchCloseReason.ValueType  # 1
+    """Nobody else was waiting."""
+    BATCH_CLOSE_REASON_ROW_CAP: _BatchCloseReason.ValueType  # 2
+    """The next one would have made too many rows."""
+    BATCH_CLOSE_REASON_BYTE_CAP: _BatchCloseReason.ValueType  # 3
+    """The next one would have made too many bytes."""
+    BATCH_CLOSE_REASON_DEADLINE: _BatchCloseReason.ValueType  # 4
+    """With the next one the run would have taken longer than a caller waits."""
+    BATCH_CLOSE_REASON_OTHER_SHAPE: _BatchCloseReason.ValueType  # 5
+    """The next one had other extents beyond its rows."""
+    BATCH_CLOSE_REASON_OTHER_OUTPUTS: _BatchCloseReason.ValueType  # 6
+    """The next one wanted other outputs."""
+    BATCH_CLOSE_REASON_NOT_SHARED: _BatchCloseReason.ValueType  # 7
+    """The prediction, or its model, does not share runs."""
+
+class BatchCloseReason(_BatchCloseReason, metaclass=_BatchCloseReasonEnumTypeWrapper):
+    """Why a run took no further prediction."""
+
+BATCH_CLOSE_REASON_UNSPECIFIED: BatchCloseReason.ValueType  # 0
+"""Never valid."""
+BATCH_CLOSE_REASON_TURN_ENDED: BatchCloseReason.ValueType  # 1
+"""Nobody else was waiting."""
+BATCH_CLOSE_REASON_ROW_CAP: BatchCloseReason.ValueType  # 2
+"""The next one would have made too many rows."""
+BATCH_CLOSE_REASON_BYTE_CAP: BatchCloseReason.ValueType  # 3
+"""The next one would have made too many bytes."""
+BATCH_CLOSE_REASON_DEADLINE: BatchCloseReason.ValueType  # 4
+"""With the next one the run would have taken longer than a caller waits."""
+BATCH_CLOSE_REASON_OTHER_SHAPE: BatchCloseReason.ValueType  # 5
+"""The next one had other extents beyond its rows."""
+BATCH_CLOSE_REASON_OTHER_OUTPUTS: BatchCloseReason.ValueType  # 6
+"""The next one wanted other outputs."""
+BATCH_CLOSE_REASON_NOT_SHARED: BatchCloseReason.ValueType  # 7
+"""The prediction, or its model, does not share runs."""
+Global___BatchCloseReason: _TypeAlias = BatchCloseReason  # noqa: Y015
 
 @_typing.final
 class ModelSelector(_message.Message):
@@ -196,6 +242,14 @@ class ServingStatistics(_message.Message):
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     COMPUTE_MS_FIELD_NUMBER: _builtins.int
     LAST_PREDICT_TIME_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    ABANDONED_COUNT_FIELD_NUMBER: _builtins.int
+    RUN_COUNT_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    RUN_TIME_FIELD_NUMBER: _builtins.int
+    BATCH_SIZES_FIELD_NUMBER: _builtins.int
+    BATCH_CLOSES_FIELD_NUMBER: _builtins.int
+    NO_SHARING_REASON_FIELD_NUMBER: _builtins.int
     success_count: _builtins.int
     """Output only. Predictions answered."""
     failure_count: _builtins.int
@@ -203,10 +257,36 @@ class ServingStatistics(_message.Message):
     row_count: _builtins.int
     """Output only. Rows over all answered predictions."""
     compute_ms: _builtins.float
-    """Output only. Time spent in the model over all answered predictions, in milliseconds."""
+    """Output only. Time spent in the model over all runs, in milliseconds. A run that several predictions shared counts once."""
+    refused_count: _builtins.int
+    """Output only. Those of `failure_count` that were refused because too many waited, or their time did not suffice."""
+    abandoned_count: _builtins.int
+    """Output only. Predictions whose callers left before the run. They are in no other count."""
+    run_count: _builtins.int
+    """Output only. Runs of the model; fewer than predictions where those shared runs."""
+    no_sharing_reason: _builtins.str
+    """Output only. Why predictions of this model do not share runs, for example `the first dimension of input x (FP32 [1, 4]) is fixed`; empty
+    where they do.
+    """
     @_builtins.property
     def last_predict_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the last prediction was answered."""
+
+    @_builtins.property
+    def queue_time(self) -> Global___DurationHistogram:
+        """Output only. How long answered predictions waited for their run."""
+
+    @_builtins.property
+    def run_time(self) -> Global___DurationHistogram:
+        """Output only. How long runs took."""
+
+    @_builtins.property
+    def batch_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchSizeStatistics]:
+        """Output only. Runs by their rows, ascending."""
+
+    @_builtins.property
+    def batch_closes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCloseStatistics]:
+        """Output only. Runs by why they took no further prediction, most frequent first."""
 
     def __init__(
         self,
@@ -216,11 +296,111 @@ class ServingStatistics(_message.Message):
         row_count: _builtins.int = ...,
         compute_ms: _builtins.float = ...,
         last_predict_time: _timestamp_pb2.Timestamp | None = ...,
+        refused_count: _builtins.int = ...,
+        abandoned_count: _builtins.int = ...,
+        run_count: _builtins.int = ...,
+        queue_time: Global___DurationHistogram | None = ...,
+        run_time: Global___DurationHistogram | None = ...,
+        batch_sizes: _abc.Iterable[Global___BatchSizeStatistics] | None = ...,
+        batch_closes: _abc.Iterable[Global___BatchCloseStatistics] | None = ...,
+        no_sharing_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_predict_time", b"last_predict_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_predict_time", b"last_predict_time", "queue_time", b"queue_time", "run_time", b"run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_ms", b"compute_ms", "failure_count", b"failure_count", "last_predict_time", b"last_predict_time", "row_count", b"row_count", "success_count", b"success_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_count", b"abandoned_count", "batch_closes", b"batch_closes", "batch_sizes", b"batch_sizes", "compute_ms", b"compute_ms", "failure_count", b"failure_count", "last_predict_time", b"last_predict_time", "no_sharing_reason", b"no_sharing_reason", "queue_time", b"queue_time", "refused_count", b"refused_count", "row_count", b"row_count", "run_count", b"run_count", "run_time", b"run_time", "success_count", b"success_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServingStatistics: _TypeAlias = ServingStatistics  # noqa: Y015
+
+@_typing.final
+class DurationHistogram(_message.Message):
+    """How often something took how long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOUNDS_MS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    TOTAL_MS_FIELD_NUMBER: _builtins.int
+    total_ms: _builtins.float
+    """Output only. All of them together, in milliseconds."""
+    @_builtins.property
+    def bounds_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Output only. Upper bounds of the buckets, in milliseconds, ascending."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. How many took up to each bound and longer than the one before; the last count, one more than there are bounds, is of what
+        took longer than all.
+        """
+
+    def __init__(
+        self,
+        *,
+        bounds_ms: _abc.Iterable[_builtins.float] | None = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+        total_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds_ms", b"bounds_ms", "counts", b"counts", "total_ms", b"total_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DurationHistogram: _TypeAlias = DurationHistogram  # noqa: Y015
+
+@_typing.final
+class BatchSizeStatistics(_message.Message):
+    """The runs of one size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    RUN_COUNT_FIELD_NUMBER: _builtins.int
+    COMPUTE_MS_FIELD_NUMBER: _builtins.int
+    rows: _builtins.int
+    """Output only. Rows a run. Above 128 they are rounded up to a power of two."""
+    run_count: _builtins.int
+    """Output only. How many runs."""
+    compute_ms: _builtins.float
+    """Output only. How long they took together, in milliseconds."""
+    def __init__(
+        self,
+        *,
+        rows: _builtins.int = ...,
+        run_count: _builtins.int = ...,
+        compute_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_ms", b"compute_ms", "rows", b"rows", "run_count", b"run_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSizeStatistics: _TypeAlias = BatchSizeStatistics  # noqa: Y015
+
+@_typing.final
+class BatchCloseStatistics(_message.Message):
+    """The runs that closed for one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    RUN_COUNT_FIELD_NUMBER: _builtins.int
+    reason: Global___BatchCloseReason.ValueType
+    """Output only. The reason."""
+    run_count: _builtins.int
+    """Output only. How many runs."""
+    def __init__(
+        self,
+        *,
+        reason: Global___BatchCloseReason.ValueType = ...,
+        run_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "run_count", b"run_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCloseStatistics: _TypeAlias = BatchCloseStatistics  # noqa: Y015
