@@ -39,6 +39,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._exchange: Exchange | None = None
         self._is_complete = True
+        self._is_last = False
+        self._lingering: asyncio.TimerHandle | None = None
         self._reset()
 
     # What the event loop calls.
@@ -64,6 +66,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have arrived."""
+        self._has_progress = False
         try:
             self._parser.feed_data(self._lane.buffer[:nbytes])
         except httptools.HttpParserCallbackError:
@@ -73,10 +76,13 @@ class Connection(asyncio.BufferedProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._give_up(400, "The request is not HTTP/1.1.")
             return
-        if self._is_reading_head:
-            self._head_bytes += nbytes
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                self._give_up(431, "The request's head is too large.")
+        if self._has_progress:
+            self._idle_bytes = 0
+            return
+        # Heads, trailers and the sizes of chunks have no end of their own, and the parser keeps what it has of a header.
+        self._idle_bytes += nbytes
+        if self._idle_bytes > _MAX_HEAD_BYTES:
+            self._give_up(431, "The request's head is too large.")
 
     def eof_received(self) -> bool:
         """The peer sends nothing more; nobody who does so waits for an answer."""
@@ -117,6 +123,7 @@ class Connection(asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._is_reading_head = False
+        self._has_progress = True
         headers = self._headers
         path, _, query = self._url.decode("latin-1").partition("?")
         content_type = headers.get(b"content-type", b"")
@@ -142,14 +149,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Bytes of the body."""
+        self._has_progress = True
         if self._exchange is not None:
             self._exchange.data(body)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._is_complete = True
+        self._has_progress = True
         if self._exchange is not None:
             self._exchange.complete()
+        elif self._lingering is not None and not self._is_last:
+            # It was under way already when the answer was written, so Envoy knows of nothing amiss and sends the next request.
+            self._lingering.cancel()
+            self._lingering = None
 
     # What an exchange calls.
 
@@ -157,14 +170,16 @@ class Connection(asyncio.BufferedProtocol):
         """Sends bytes."""
         self._transport.write(data)
 
-    def answered(self) -> None:
-        """The answer is complete; the next request may come, unless this one is still coming."""
+    def answered(self, *, closes: bool) -> None:
+        """The answer is complete; the next request may come, unless this one is still coming or the answer said that it was the last."""
         self._exchange = None
+        self._is_last = closes
+        # Whoever held the request back may not have taken all of it.
+        self.resume_reading()
         if not self._is_complete:
             # Envoy closes a connection whose answer is complete before the request. To close it here first would reset it, answer and all.
-            self._transport.resume_reading()
-            self._lane.loop.call_later(_LINGER_S, self._transport.close)
-        elif self._lane.is_closing:
+            self._lingering = self._lane.loop.call_later(_LINGER_S, self._transport.close)
+        elif closes:
             self._transport.close()
 
     def break_off(self) -> None:
@@ -174,7 +189,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         """Holds the sender back."""
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Lets the sender go on."""
@@ -202,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
     def _reset(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._head_bytes = 0
+        self._idle_bytes = 0
         self._is_reading_head = True
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 # Bytes of a streamed answer that may wait for the loop; then the serving thread waits.
 _MOST_UNWRITTEN_BYTES = 1024 * 1024
+# What a message costs beside its bytes, so that empty ones do not pile up.
+_MESSAGE_BYTES = 64
 
 
 class Outlet(Protocol):
@@ -32,8 +34,8 @@ class Outlet(Protocol):
     def write(self, data: bytes) -> None:
         """Sends bytes."""
 
-    def answered(self) -> None:
-        """The answer is complete."""
+    def answered(self, *, closes: bool) -> None:
+        """The answer is complete, and said whether the connection ends with it."""
 
     def break_off(self) -> None:
         """The answer cannot be completed."""
@@ -73,6 +75,8 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._is_started = False
         self._is_refused = False
+        self._has_begun = False
+        self._closes = False
         self._is_answered = False
         if endpoint.method.request_streaming:
             self._stream = RequestStream(
@@ -215,50 +219,68 @@ class Exchange:
             return
         context = self._context
         try:
-            data = self._endpoint.wire.whole(context.initial_metadata, answer, context.trailers, closes=self._lane.is_closing)
+            data = self._endpoint.wire.whole(context.initial_metadata, answer, context.trailers, closes=self._announced_close())
         except ValueError:
-            _LOGGER.exception("%s sends headers that cannot be written", self._endpoint.method.path)
-            context.failure = _INTERNAL
-            self._fail()
+            self._unwritable()
             return
         self._outlet.write(data)
         self._end()
 
-    def _write_message(self, answer: Any, is_first: bool) -> None:
+    def _write_message(self, answer: Any) -> None:
         if self._is_answered:
             return
-        wire = self._endpoint.wire
-        head = wire.head(self._context.initial_metadata, answer, closes=self._lane.is_closing) if is_first else b""
-        self._outlet.write(head + wire.message(answer))
+        try:
+            data = self._head(answer) + self._endpoint.wire.message(answer)
+        except ValueError:
+            self._unwritable()
+            return
+        self._has_begun = True
+        self._outlet.write(data)
 
     def _finish_stream(self) -> None:
         if self._is_answered:
             return
-        context, wire = self._context, self._endpoint.wire
-        head = (
-            b""
-            if self._sending is not None and self._sending.has_begun
-            else wire.head(context.initial_metadata, None, closes=self._lane.is_closing)
-        )
-        self._outlet.write(head + wire.end(context.trailers))
+        try:
+            data = self._head(None) + self._endpoint.wire.end(self._context.trailers)
+        except ValueError:
+            self._unwritable()
+            return
+        self._outlet.write(data)
         self._end()
+
+    def _head(self, first: Any) -> bytes:
+        if self._has_begun:
+            return b""
+        return self._endpoint.wire.head(self._context.initial_metadata, first, closes=self._announced_close())
+
+    def _announced_close(self) -> bool:
+        """Whether the answer says that the connection ends. Kept, since a peer that was not told must not be cut off."""
+        self._closes = self._lane.is_closing
+        return self._closes
 
     def _fail(self) -> None:
         if self._is_answered:
             return
-        status = self._context.failure or _INTERNAL
-        wire = self._endpoint.wire
-        if self._sending is None or not self._sending.has_begun:
-            self._outlet.write(wire.failure(status, closes=self._lane.is_closing))
-        else:
-            end = wire.late_failure(status)
-            if end is None:
-                self._is_answered = True
-                self._release()
-                self._outlet.break_off()
-                return
-            self._outlet.write(end)
+        try:
+            data = self._failure(self._context.failure or _INTERNAL)
+        except ValueError:
+            _LOGGER.exception("%s fails with headers that cannot be written", self._endpoint.method.path)
+            data = self._failure(_INTERNAL)
+        if data is None:
+            self._is_answered = True
+            self._release()
+            self._outlet.break_off()
+            return
+        self._outlet.write(data)
         self._end()
+
+    def _failure(self, status: grpc.Status) -> bytes | None:
+        wire = self._endpoint.wire
+        return wire.late_failure(status) if self._has_begun else wire.failure(status, closes=self._announced_close())
+
+    def _unwritable(self) -> None:
+        _LOGGER.exception("%s sends headers that cannot be written", self._endpoint.method.path)
+        self._unforeseen()
 
     def _unforeseen(self) -> None:
         self._context.failure = _INTERNAL
@@ -267,7 +289,7 @@ class Exchange:
     def _end(self) -> None:
         self._is_answered = True
         self._release()
-        self._outlet.answered()
+        self._outlet.answered(closes=self._closes)
 
     def _release(self) -> None:
         self._lane.ended(self)
@@ -288,14 +310,13 @@ class Exchange:
 class _Sending:
     """Messages of a streamed answer on their way from the serving thread to the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, write: Callable[[Any, bool], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, write: Callable[[Any], None]) -> None:
         self._loop = loop
         self._write = write
         self._changed = threading.Condition()
         self._unwritten_bytes = 0
         self._is_writable = True
         self._is_stopped = False
-        self.has_begun = False
 
     def send(self, answer: Any) -> bool:
         """Sends a message. Waits while the caller reads more slowly than the servicer writes.
@@ -303,7 +324,7 @@ class _Sending:
         Returns:
             Whether the caller is still there.
         """
-        size = len(answer) if isinstance(answer, bytes) else len(answer.data)
+        size = _MESSAGE_BYTES + (len(answer) if isinstance(answer, bytes) else len(answer.data))
         with self._changed:
             self._changed.wait_for(lambda: self._is_stopped or (self._is_writable and self._unwritten_bytes < _MOST_UNWRITTEN_BYTES))
             if self._is_stopped:
@@ -313,8 +334,7 @@ class _Sending:
         return True
 
     def _written(self, answer: Any, size: int) -> None:
-        is_first, self.has_begun = not self.has_begun, True
-        self._write(answer, is_first)
+        self._write(answer)
         with self._changed:
             self._unwritten_bytes -= size
             self._changed.notify()

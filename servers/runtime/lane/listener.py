@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -22,6 +23,9 @@ from servers.runtime.listening import SOCKET_MODE, ListenError, check_socket_pat
 _BUFFER_BYTES = 256 * 1024
 _BACKLOG = 1024
 _SWEEP_S = 0.05
+# At the end: for calls on their way, for answers that are being made, and for answers that are being read.
+_LAST_CALLS_S = 0.05
+_LAST_ANSWERS_S = 0.5
 _CLOSE_TIMEOUT_S = 5.0
 _LOGGER = logging.getLogger(__name__)
 _UNKNOWN_METHOD = (
@@ -82,11 +86,9 @@ class Lane:
         self.loop.call_soon_threadsafe(self._begin_closing)
 
     def close(self) -> None:
-        """Takes no more connections, and closes those that are there once what was written has been sent."""
+        """Takes no more connections, answers what has arrived, and closes the connections once what was written has been sent."""
         if self._server is not None:
             self._thread.submit(self._close(self._server)).result()
-        if self._address.startswith("unix:"):
-            Path(self._address.removeprefix("unix:")).unlink(missing_ok=True)
 
     # What connections and exchanges call, on the loop's thread.
 
@@ -131,15 +133,26 @@ class Lane:
 
     async def _close(self, server: asyncio.AbstractServer) -> None:
         self.is_closing = True
+        # HTTP/1.1 has no GOAWAY: a connection that is cut while a call is on its way to it fails that call, unless it may be repeated. So
+        # nobody gets a new one, what has arrived is answered (refused, by now), and each answer ends its connection.
+        if self._address.startswith("unix:"):
+            Path(self._address.removeprefix("unix:")).unlink(missing_ok=True)
+        await asyncio.sleep(_LAST_CALLS_S)
         server.close()
-        self._all_lost = asyncio.Event()
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        await self._emptied(_LAST_ANSWERS_S)
         for connection in list(self.connections):
             connection.close()
+        if not await self._emptied(_CLOSE_TIMEOUT_S):
+            _LOGGER.warning("%d connections do not take what was written for them", len(self.connections))
+
+    async def _emptied(self, timeout_s: float) -> bool:
         if self.connections:
-            try:
-                await asyncio.wait_for(self._all_lost.wait(), _CLOSE_TIMEOUT_S)
-            except TimeoutError:
-                _LOGGER.warning("%d connections do not take what was written for them", len(self.connections))
+            self._all_lost = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_lost.wait(), timeout_s)
+        return not self.connections
 
     def _expire(self) -> None:
         self._sweep = None
