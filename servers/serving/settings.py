@@ -66,6 +66,12 @@ class ServingSettings(ServerSettings):
     max_instances: int = Field(default=100_000, ge=1)
     """Most instances in a JSON body."""
 
+    worker: int = Field(default=1, ge=1)
+    """Number of this worker. All predict; the first is asked to manage models, and tells the others."""
+
+    worker_addresses: tuple[str, ...] = ()
+    """GRPC targets of the workers 2, 3, …, as JSON. Empty = this one is alone."""
+
     @property
     def cache_dir(self) -> Path:
         """Folder with fetched files."""
@@ -73,5 +79,5 @@ class ServingSettings(ServerSettings):
 
     @property
     def scratch_dir(self) -> Path:
-        """Folder for files of a model while it is loaded."""
-        return self.data_dir / "serving" / "loading"
+        """Folder for files of a model while it is loaded; a worker's own, since each empties it when it starts."""
+        return self.data_dir / "serving" / "loading" / str(self.worker)
