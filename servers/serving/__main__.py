@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+import grpc
 from mlops.serving.v1 import serving_service_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from blob_store import LocalBlobStore
 from servers.runtime.component import Dependency
-from servers.runtime.database import open_database
 from servers.runtime.peers import open_channel
 from servers.runtime.server import Registration, Server, build_server, run
 from servers.runtime.service_identity import ServiceCredentials
@@ -18,17 +19,22 @@ from servers.runtime.tokens import TokenVerifier
 from servers.serving.artifacts import ArtifactCache
 from servers.serving.engine import PredictionEngine
 from servers.serving.entries import Limits
+from servers.serving.fleet import FleetServicer
 from servers.serving.json_body import BodyParser
 from servers.serving.loaded_models import LoadedModels
 from servers.serving.loading import OnnxLoader
 from servers.serving.metrics import ServingMetrics
 from servers.serving.model_source import ModelSource, SourceVersion
 from servers.serving.onnx_session import release_memory
+from servers.serving.other_workers import FIRST_WORKER, OtherWorker, OtherWorkers
 from servers.serving.prediction_ids import new_prediction_id
 from servers.serving.registry_peer import REGISTRY_SERVICE, RegistrySource, check_registry
 from servers.serving.resolution import Resolver
 from servers.serving.servicer import ServingServicer
 from servers.serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 def utc_now() -> datetime:
@@ -62,17 +68,45 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
     models = _loaded_models(settings, source, exposed)
     bodies = BodyParser(settings.max_json_bytes, settings.max_instances)
     engine = PredictionEngine(resolver, models, bodies, new_id=new_prediction_id, now=utc_now)
+    channels = _channels_to_others(settings, identity)
+    servicer = (
+        FleetServicer(engine, resolver, models, _other_workers(channels), load_wait_s=settings.load_wait_s)
+        if channels
+        else ServingServicer(engine, resolver, models)
+    )
     return build_server(
         settings,
-        [Registration(serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server, ServingServicer(engine, resolver, models))],
+        [Registration(serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server, servicer)],
         component="serving",
-        # Its only tables are the runtime's: who loaded and unloaded what goes to the audit log, whatever happens in between.
-        database=open_database(settings),
+        database=_database(settings),
         dependencies=[Dependency("registry", lambda: check_registry(registry_health), is_required=False)],
         verifier=verifier,
         metrics=exposed,
-        on_close=[identity.close, registry.close, registry_health.close, models.close],
+        on_close=[identity.close, registry.close, registry_health.close, *(channel.close for channel in channels), models.close],
     )
+
+
+def _channels_to_others(settings: ServingSettings, identity: ServiceCredentials) -> list[grpc.Channel]:
+    """Channels to the workers 2, 3, …; none but for the first worker, whom the others do not ask back."""
+    addresses = settings.worker_addresses if settings.worker == FIRST_WORKER else ()
+    # A worker that is away is passed over, so nobody waits for it.
+    return [open_channel(address, identity=identity, settings=settings, patience_s=0) for address in addresses]
+
+
+def _other_workers(channels: list[grpc.Channel]) -> OtherWorkers:
+    return OtherWorkers([OtherWorker(number, channel) for number, channel in enumerate(channels, FIRST_WORKER + 1)])
+
+
+def _database(settings: ServingSettings) -> Engine | None:
+    """Where the first worker keeps the audit events of loads and unloads until they are shipped, whatever happens in between.
+
+    The others are asked by the first one only, so theirs would say the same again; and 15 MiB of libraries need not be imported.
+    """
+    if settings.worker != FIRST_WORKER:
+        return None
+    from servers.runtime.database import open_database
+
+    return open_database(settings)
 
 
 def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: CollectorRegistry) -> LoadedModels:
