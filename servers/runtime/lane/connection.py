@@ -86,6 +86,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The peer sends nothing more; nobody who does so waits for an answer."""
+        if self._exchange is not None:
+            # To close would wait until the peer has read what was written, and whoever writes would wait with it.
+            self._transport.abort()
         return False
 
     def pause_writing(self) -> None:
@@ -205,8 +208,11 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def close(self) -> None:
-        """Closes it once what was written has been sent."""
-        self._transport.close()
+        """Closes it once what was written has been sent; an answer that is not complete is broken off."""
+        if self._exchange is not None:
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def _give_up(self, status: int, text: str) -> None:
         if self._exchange is not None:

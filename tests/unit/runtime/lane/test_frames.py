@@ -153,7 +153,11 @@ def test_a_message_that_comes_byte_by_byte_takes_its_own_room_and_no_more() -> N
     assert peak < 3 * size
 
 
-@pytest.mark.parametrize("damaged", [gzip.compress(b"x" * 50)[:-3], gzip.compress(b"x") + b"more", gzip.compress(b"x") * 2, b"", b"text"])
+@pytest.mark.parametrize(
+    "damaged",
+    [gzip.compress(b"x" * 50)[:-3], gzip.compress(b"x") + b"more", gzip.compress(b"x") * 2, b"", b"text"],
+    ids=["cut off", "followed by more", "two members", "nothing", "plain"],
+)
 def test_damaged_compression_is_a_typed_error(damaged: bytes) -> None:
     with pytest.raises(MalformedFrame):
         inflate(damaged, GZIP_BITS, LIMIT)
