@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from google.protobuf import any_pb2, json_format
@@ -30,6 +30,7 @@ from mlmesh.statuses import error_of_status
 if TYPE_CHECKING:
     import ssl
     from http.client import HTTPConnection, HTTPResponse
+    from io import BufferedReader
 
     from mlmesh.aio.calls import Metadata
 
@@ -140,7 +141,8 @@ class HttpUpload:
         self._metadata = metadata
         self._size_bytes = size_bytes
         self._deadline = deadline
-        self._ready: selectors.BaseSelector | None = None
+        self._ready = selectors.DefaultSelector()
+        self._answer: BufferedReader | None = None
         self._cut: OSError | None = None
         self._is_closed = False
         self._in_use = threading.Lock()
@@ -170,16 +172,15 @@ class HttpUpload:
                 ):
                     connection.putheader(name, value)
                 connection.endheaders()
+                connection.sock.setblocking(False)
             except ssl.SSLError as error:
                 if error.reason in ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "NO_APPLICATION_PROTOCOL"):
                     raise self._uploads.refused("the peer does not agree on HTTP/1.1") from error
                 raise self._unreachable(error) from error
             except OSError as error:
                 raise self._unreachable(error) from error
-            if not isinstance(connection.sock, ssl.SSLSocket):
-                # Under TLS a socket is readable for what TLS itself has to say, too.
-                self._ready = selectors.DefaultSelector()
-                self._ready.register(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            self._ready.register(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            self._answer = connection.sock.makefile("rb")
 
     def send_piece(self, outgoing: Outgoing, offset_bytes: int) -> int:
         """Sends the piece of a file that begins at an offset; one after the other.
@@ -215,16 +216,18 @@ class HttpUpload:
             MeshError: The mesh refuses it, or the connection broke.
             HttpNotSpoken: The answer is not of a mesh that knows this way.
         """
-        from http.client import BadStatusLine, HTTPException, RemoteDisconnected
+        from http.client import BadStatusLine, HTTPException, HTTPResponse, RemoteDisconnected
 
         with self._in_use:
             left_s = self._left_s()
             self._connection.sock.settimeout(left_s if self._cut is None else min(_LAST_WORDS_S, left_s))
+            arriving = self._arriving()
             try:
-                if self._ready is not None and not _HTTP.startswith(self._connection.sock.recv(len(_HTTP), socket.MSG_PEEK)):
+                if not _HTTP.startswith(arriving.peek(len(_HTTP))[: len(_HTTP)]):
                     # The frame by which HTTP/2 begins has no end of a line, which would be waited for.
                     raise BadStatusLine("")
-                response = self._connection.getresponse()
+                response = HTTPResponse(cast(socket.socket, _Looked(arriving)), method="PUT")
+                response.begin()
                 self._uploads.heard()
                 body = response.read(_MOST_ANSWER_BYTES)
             except RemoteDisconnected as error:
@@ -243,28 +246,43 @@ class HttpUpload:
             self._connection.sock.shutdown(socket.SHUT_RDWR)
         with self._in_use:
             self._is_closed = True
-            if self._ready is not None:
-                self._ready.close()
+            self._ready.close()
+            if self._answer is not None:
+                self._answer.close()
             self._connection.close()
 
     def _send(self, data: memoryview) -> int:
         """Hands bytes to the system and returns how many it took; 0 = the peer has answered already, or hung up."""
-        wait_s = min(_STALL_S, self._left_s())
-        try:
-            if self._ready is None:
-                self._connection.sock.settimeout(wait_s)
+        import ssl
+
+        while events := self._ready.select(min(_STALL_S, self._left_s())):
+            try:
+                if events[0][1] & selectors.EVENT_READ and self._has_answered():
+                    return 0
                 return self._connection.sock.send(data)
-            events = self._ready.select(wait_s)
-            if not events:
-                raise TimeoutError
-            return 0 if events[0][1] & selectors.EVENT_READ else self._connection.sock.send(data)
-        except TimeoutError as error:
-            self._left_s()
-            raise self._broken_off(f"nothing was taken for {_STALL_S:.0f} s") from error
-        except OSError as error:
-            # Perhaps the peer has said why before it hung up.
-            self._cut = error
-            return 0
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                continue
+            except OSError as error:
+                # Perhaps the peer has said why before it hung up.
+                self._cut = error
+                return 0
+        self._left_s()
+        raise self._broken_off(f"nothing was taken for {_STALL_S:.0f} s")
+
+    def _has_answered(self) -> bool:
+        """Whether an answer arrives, or its end. A socket under TLS is readable for what TLS itself has to say, too."""
+        import ssl
+
+        try:
+            self._arriving().peek(1)
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def _arriving(self) -> BufferedReader:
+        if self._answer is None:
+            raise ValueError("the upload is not open")
+        return self._answer
 
     def _read(self, response: HTTPResponse, body: bytes) -> registry_service_pb2.Upload:
         if response.status == 200:
@@ -316,6 +334,16 @@ def error_of_json(body: bytes, request_id: str = "") -> MeshError | None:
         with suppress(json_format.ParseError):
             status.details.append(json_format.ParseDict(detail, any_pb2.Any()))
     return error_of_status(status, request_id)
+
+
+class _Looked:
+    """What an `HTTPResponse` asks of a socket, over bytes that were looked at before."""
+
+    def __init__(self, arriving: BufferedReader) -> None:
+        self._arriving = arriving
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        return self._arriving
 
 
 def _keep_alive(connected: socket.socket) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import ipaddress
 import json
 import socket
 import ssl
@@ -11,6 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from google.rpc import code_pb2
 from mlmesh import errors
 from mlmesh.addresses import parse_address
@@ -308,17 +315,86 @@ def test_a_file_that_became_shorter_breaks_the_request(peer: Callable[[Play], Ht
     cut.close()
 
 
-def test_a_certificate_that_cannot_be_verified_is_unavailable(peer: Callable[[Play], HttpUploads], outgoing: Outgoing) -> None:
-    uploads = peer(lambda connection: connection.sendall(b"this is no handshake"))
-    secure = HttpUploads(parse_address(uploads._address.url.replace("http:", "https:")), None)
-    with pytest.raises(errors.Unavailable, match="cannot be reached"):
-        send(secure, outgoing)
+class SecurePeer:
+    """Plays behind TLS.
+
+    Args:
+        folder: Where its certificate is put.
+        protocols: What it offers by ALPN.
+    """
+
+    def __init__(self, folder: Path, *protocols: str) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        self.file = folder / "peer.pem"
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        self.file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(self.file)
+        self._context.set_alpn_protocols(protocols)
+
+    def playing(self, play: Play) -> Play:
+        def secure_play(connection: socket.socket) -> None:
+            # A handshake that fails, and a client that hangs up, are what some tests are about.
+            with contextlib.suppress(OSError), self._context.wrap_socket(connection, server_side=True) as secure:
+                play(secure)
+
+        return secure_play
+
+    def uploads(self, peer: HttpUploads, ca_file: Path | None) -> HttpUploads:
+        return HttpUploads(parse_address(peer._address.url.replace("http:", "https:")), ca_file)
 
 
-def test_only_http_1_1_is_offered_under_tls() -> None:
-    context = HttpUploads(parse_address("https://mesh.example.org"), None)._tls
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert context.check_hostname
+def accepts(connection: socket.socket) -> None:
+    read_all(connection)
+    connection.sendall(reply(200, {"id": "an/id", "offset_bytes": str(SIZE)}))
+
+
+def test_under_tls_the_authorities_of_the_connection_count(peer: Callable[[Play], HttpUploads], outgoing: Outgoing, tmp_path: Path) -> None:
+    secure = SecurePeer(tmp_path, "h2", "http/1.1")
+    plain = peer(secure.playing(accepts))
+    assert send(secure.uploads(plain, secure.file), outgoing) == registry_service_pb2.Upload(id="an/id", offset_bytes=SIZE)
+    with pytest.raises(errors.Unavailable, match=r"cannot be reached: .*certificate verify failed"):
+        send(secure.uploads(plain, None), outgoing)
+
+
+def test_a_refusal_is_read_under_tls_too(peer: Callable[[Play], HttpUploads], outgoing: Outgoing, tmp_path: Path) -> None:
+    may_go = threading.Event()
+
+    def refuses(connection: socket.socket) -> None:
+        head_of(connection)
+        connection.sendall(reply(403, status(code_pb2.PERMISSION_DENIED, "you may not", "PERMISSION_DENIED")))
+        may_go.wait(60)
+
+    secure = SecurePeer(tmp_path, "http/1.1")
+    with pytest.raises(errors.PermissionDenied, match="you may not"):
+        send(secure.uploads(peer(secure.playing(refuses)), secure.file), outgoing)
+    may_go.set()
+
+
+def test_a_peer_that_agrees_on_http_2_only_is_left_to_grpc(peer: Callable[[Play], HttpUploads], outgoing: Outgoing, tmp_path: Path) -> None:
+    def http_2_only(connection: socket.socket) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
+        if connection.selected_alpn_protocol() != "h2":
+            return  # as gRPC does, whose handshake succeeds first
+        http_2(connection)
+
+    secure = SecurePeer(tmp_path, "h2")
+    uploads = secure.uploads(peer(secure.playing(http_2_only)), secure.file)
+    attempts = 0
+    while uploads.is_worth(SIZE):
+        attempts += 1
+        with pytest.raises((HttpNotSpoken, errors.Unavailable)):
+            send(uploads, outgoing)
+    assert attempts <= 2
 
 
 @pytest.mark.parametrize("address", ["unix:/run/registry.sock"])
