@@ -22,13 +22,13 @@ from benchmarks.serving.models import Model, write_models
 from benchmarks.serving.processor_time import ProcessTree
 from benchmarks.serving.report import machine, report
 from benchmarks.serving.systems.bentoml import BENTOML
-from benchmarks.serving.systems.fastapi import FASTAPI
+from benchmarks.serving.systems.fastapi import FASTAPI, FASTAPI_WORKERS
 from benchmarks.serving.systems.litserve import LITSERVE
 from benchmarks.serving.systems.mesh import GRPC_LABEL, MESH, UNBATCHED_MESH
 from benchmarks.serving.systems.mlserver import MLSERVER
 from benchmarks.serving.systems.system import Running, System
 
-_SYSTEMS = {system.name: system for system in (MESH, UNBATCHED_MESH, MLSERVER, BENTOML, LITSERVE, FASTAPI)}
+_SYSTEMS = {system.name: system for system in (MESH, UNBATCHED_MESH, MLSERVER, BENTOML, LITSERVE, FASTAPI, FASTAPI_WORKERS)}
 _BATCH = 32
 _IDLE_S = 4.0
 

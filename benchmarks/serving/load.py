@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.serving.calls import Call
+
+_PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def send(call: Call, concurrency: int, seconds: float) -> Answered:
         headers = [part for name, value in call.all_headers.items() for part in ("-H", f"{name}: {value}")]
         size = ("-c", str(concurrency), "-t", "1", "-m", "1", "-D", f"{round(seconds * 1000)}ms", "--log-file", str(log))
         command = ("h2load", *(() if call.is_grpc else ("--h1",)), *size, "-d", str(body), *headers, call.url)
-        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        printed = _printed(command, seconds + _PATIENCE_S, call.url)
         latencies_us = np.loadtxt(log, dtype=np.int64, usecols=2, ndmin=1)
     done = int(_found(r"(\d+) done", printed))
     # The status codes also count answers that the end of the run cut off.
@@ -81,6 +84,17 @@ def send(call: Call, concurrency: int, seconds: float) -> Answered:
         p99_ms=float(np.percentile(latencies_us, 99)) / 1000,
         body_bytes=int(_found(r"\((\d+)\) data", printed)),
     )
+
+
+def _printed(command: Sequence[str], timeout_s: float, url: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        # It never ends when it is answered before its body is sent, as refusals are.
+        raise SystemExit(f"h2load does not end: {url} probably refuses the requests") from None
+    if done.returncode:
+        raise SystemExit(f"h2load failed for {url}:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def _found(pattern: str, text: str) -> str:

@@ -61,7 +61,7 @@ def targets(figures: Figures) -> Iterator[Target]:
             yield at_most(limit, aim, what, _cpu, _small(ours, callers), _small(theirs, callers))
     for ours, theirs in (
         (mesh.GRPC_LABEL, mlserver.GRPC_LABEL),
-        *((mesh.JSON_LABEL, peer) for peer in (mlserver.REST_LABEL, bentoml.LABEL, litserve.LABEL, fastapi.LABEL)),
+        *((mesh.JSON_LABEL, peer) for peer in (mlserver.REST_LABEL, bentoml.LABEL, litserve.LABEL, fastapi.LABEL, fastapi.WORKERS_LABEL)),
     ):
         what = f"requests/s, {ours} / {theirs}, concurrency {_BUSY}"
         yield at_least(5, "≥ 5", what, _per_s, _small(ours, _BUSY), _small(theirs, _BUSY))
