@@ -23,12 +23,14 @@ from benchmarks.serving.processor_time import ProcessTree
 from benchmarks.serving.report import machine, report
 from benchmarks.serving.systems.bentoml import BENTOML
 from benchmarks.serving.systems.fastapi import FASTAPI, FASTAPI_WORKERS
-from benchmarks.serving.systems.litserve import LITSERVE
+from benchmarks.serving.systems.litserve import LITSERVE, LITSERVE_BATCHING
 from benchmarks.serving.systems.mesh import GRPC_LABEL, MESH, UNBATCHED_MESH
 from benchmarks.serving.systems.mlserver import MLSERVER
 from benchmarks.serving.systems.system import Running, System
 
-_SYSTEMS = {system.name: system for system in (MESH, UNBATCHED_MESH, MLSERVER, BENTOML, LITSERVE, FASTAPI, FASTAPI_WORKERS)}
+_SYSTEMS = {
+    system.name: system for system in (MESH, UNBATCHED_MESH, MLSERVER, BENTOML, LITSERVE, LITSERVE_BATCHING, FASTAPI, FASTAPI_WORKERS)
+}
 _BATCH = 32
 _IDLE_S = 4.0
 

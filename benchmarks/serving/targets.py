@@ -10,6 +10,14 @@ from benchmarks.serving.systems import bentoml, fastapi, litserve, mesh, mlserve
 
 _BUSY = 32
 _BATCH = 32
+_REST_PEERS = (
+    mlserver.REST_LABEL,
+    bentoml.LABEL,
+    litserve.LABEL,
+    litserve.BATCHING_LABEL,
+    fastapi.LABEL,
+    fastapi.WORKERS_LABEL,
+)
 # Two runs of one lone caller differ by that much.
 _NOTHING_ADDED = 1.05
 
@@ -61,7 +69,7 @@ def targets(figures: Figures) -> Iterator[Target]:
             yield at_most(limit, aim, what, _cpu, _small(ours, callers), _small(theirs, callers))
     for ours, theirs in (
         (mesh.GRPC_LABEL, mlserver.GRPC_LABEL),
-        *((mesh.JSON_LABEL, peer) for peer in (mlserver.REST_LABEL, bentoml.LABEL, litserve.LABEL, fastapi.LABEL, fastapi.WORKERS_LABEL)),
+        *((mesh.JSON_LABEL, peer) for peer in _REST_PEERS),
     ):
         what = f"requests/s, {ours} / {theirs}, concurrency {_BUSY}"
         yield at_least(5, "≥ 5", what, _per_s, _small(ours, _BUSY), _small(theirs, _BUSY))

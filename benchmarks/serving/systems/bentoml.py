@@ -1,6 +1,6 @@
 """BentoML: a service with one worker a core, access log off.
 
-Tried and left out: one worker (two thirds of the requests for the same processor time each), adaptive batching (no more requests, and a
+Tried and left out: one worker (fewer requests for the same processor time each), adaptive batching (no more requests, and a
 lone caller waits a third longer).
 """
 

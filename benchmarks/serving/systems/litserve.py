@@ -1,13 +1,14 @@
-"""LitServe: one server and one worker a model, batching on.
+"""LitServe: one server and one worker a model. With batching off, which suits a lone caller, and on, which suits many.
 
-Tried and left out: batching off (a fifth fewer requests at concurrency 32), two workers and as many servers (half the requests: many
-processes for two cores, and queues between them), the ZeroMQ queue (`fast_queue`, no difference).
+Tried and left out: two workers and as many servers (no more requests, many processes for two cores), the ZeroMQ queue (`fast_queue`, no
+difference).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,12 @@ from benchmarks.serving.models import Model, digits
 from benchmarks.serving.systems.peer_process import APPS, ONNX, free_port, installed, serving, versions_of
 from benchmarks.serving.systems.system import Endpoint, Running, System
 
-LABEL = "LitServe"
+LABEL, BATCHING_LABEL = "LitServe", "LitServe, batching on"
 _PACKAGES = ("litserve==0.2.19", "uvloop==0.23.0", "httptools==0.9.0", *ONNX)
 
 
 @contextmanager
-def _run(models: Sequence[Model], folder: Path) -> Iterator[Running]:
+def _run(label: str, batching: str, models: Sequence[Model], folder: Path) -> Iterator[Running]:
     port = free_port()
     command = (str(installed("litserve", _PACKAGES) / "python"), str(APPS / "litserve_server.py"), str(port))
 
@@ -31,8 +32,9 @@ def _run(models: Sequence[Model], folder: Path) -> Iterator[Running]:
         url = f"http://127.0.0.1:{port}/models/{model.name}/predict"
         return json_call(url, {"instances": digits(rows)}, lambda answer: answer["predictions"])
 
-    with serving(command, models[0].path.parent, folder, [port], {}) as pid:
-        yield Running(pid, versions_of(_PACKAGES), (Endpoint(LABEL, call),))
+    with serving(command, models[0].path.parent, folder, [port], {"BENCH_BATCHING": batching}) as pid:
+        yield Running(pid, "" if batching == "1" else versions_of(_PACKAGES), (Endpoint(label, call),))
 
 
-LITSERVE = System("litserve", _run)
+LITSERVE = System("litserve", partial(_run, LABEL, "0"))
+LITSERVE_BATCHING = System("litserve-batching", partial(_run, BATCHING_LABEL, "1"))
