@@ -103,7 +103,8 @@ def method_routes(method: Method, targets: Sequence[Target], settings: GatewaySe
         if rule.is_raw:
             match = components_pb2.RouteMatch(safe_regex=regex_pb2.RegexMatcher(regex=pattern_of(rule.template)))
             match.headers.add(name=":method").string_match.exact = rule.verb
-            match.headers.add(name="content-type", invert_match=True).string_match.prefix = "application/grpc"
+            other = match.headers.add(name="content-type", invert_match=True, treat_missing_header_as_empty=True)
+            other.string_match.prefix = "application/grpc"
             route = _method_route(method, match, targets, settings)
             # The lane reads and writes the bytes itself; through the transcoder they would be copied into messages and back.
             route.typed_per_filter_config[filters.TRANSCODER].CopyFrom(any_of(transcoder_pb2.GrpcJsonTranscoder(proto_descriptor_bin=b"")))
