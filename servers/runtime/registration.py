@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -176,14 +176,7 @@ def _for_grpc(
     servicer = _servicer_method(handler)
     behaviour: Behaviour = lambda request, call: servicer(request, call.context)  # noqa: E731
     if inspect.iscoroutinefunction(servicer):
-        submit = pipeline.loop.submit
-
-        def waiting(request: Any, call: Call) -> Any:
-            running = submit(servicer(request, call.context))
-            call.context.add_callback(lambda: _cancel(running))
-            return running.result()
-
-        behaviour = waiting
+        behaviour = (_one_by_one if method.request_streaming and method.response_streaming else _awaited)(servicer, pipeline.loop)
     codec = Codec(handler.request_deserializer, handler.response_serializer)
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
@@ -193,6 +186,34 @@ def _for_grpc(
     }[(method.request_streaming, method.response_streaming)]
     header: Callable[[Any], Header] = lambda context: dict(context.invocation_metadata() or ()).get  # noqa: E731
     return make(_served(method, behaviour, codec, pipeline, header, registration.project_header))
+
+
+def _awaited(servicer: Any, loop: LoopThread) -> Behaviour:
+    def waiting(request: Any, call: Call) -> Any:
+        running = loop.submit(servicer(request, call.context))
+        call.context.add_callback(lambda: _cancel(running))
+        return running.result()
+
+    return waiting
+
+
+def _one_by_one(servicer: Any, loop: LoopThread) -> Behaviour:
+    """A coroutine that serves a stream in both directions answers each request by itself, in the order of the stream."""
+
+    def answers(requests: Iterator[Any], call: Call) -> Iterator[Any]:
+        under_way: list[Future[Any]] = []
+
+        def leave() -> None:
+            for running in under_way:
+                running.cancel()
+
+        call.context.add_callback(leave)
+        for request in requests:
+            running = loop.submit(servicer(request, call.context))
+            under_way[:] = [running]
+            yield running.result()
+
+    return answers
 
 
 def _cancel(running: Future[Any]) -> None:

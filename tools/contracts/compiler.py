@@ -64,10 +64,30 @@ def compile_image(*, with_comments: bool, proto_root: Path = layout.PROTO_ROOT) 
     Raises:
         CompileError: A contract does not compile.
     """
+    return _image([*layout.contract_files(proto_root), *ERROR_DETAIL_FILES], with_comments=with_comments, proto_root=proto_root)
+
+
+def compile_protocols(proto_root: Path = layout.PROTO_ROOT) -> bytes:
+    """Compiles the protocols that are not ours and everything they import.
+
+    Args:
+        proto_root: Folder that holds the contracts.
+
+    Returns:
+        A serialized FileDescriptorSet, the files in dependency order.
+
+    Raises:
+        CompileError: One does not compile.
+    """
+    return _image(layout.protocol_files(proto_root), with_comments=False, proto_root=proto_root)
+
+
+def _image(roots: Sequence[str], *, with_comments: bool, proto_root: Path) -> bytes:
+    if not roots:
+        return b""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "set.binpb"
         source_info = ["--include_source_info"] if with_comments else []
-        roots = [*layout.contract_files(proto_root), *ERROR_DETAIL_FILES]
         _run_protoc([f"--descriptor_set_out={target}", "--include_imports", *source_info, *roots], proto_root)
         return target.read_bytes()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_COUNTERS_ONLY = "changes counters only, thousands of times a second"
+_OPEN_INFERENCE = "fixed by the Open Inference Protocol and what Triton adds to it"
 _INVISIBLE_BYTES = "bytes alone change nothing that anybody sees; the version that names them is audited"
 
 MESSAGES_WITHOUT_FIELD_BEHAVIOR: Mapping[str, str] = {
@@ -12,13 +14,26 @@ MESSAGES_WITHOUT_FIELD_BEHAVIOR: Mapping[str, str] = {
 
 PATHS_OUTSIDE_API: Mapping[str, str] = {
     "/.well-known/jwks.json": "fixed by RFC 8615 and by what JWT libraries ask for",
+    "/v2": _OPEN_INFERENCE,
+    "/v2/health/live": _OPEN_INFERENCE,
+    "/v2/health/ready": _OPEN_INFERENCE,
+    "/v2/models/stats": _OPEN_INFERENCE,
+    **{
+        f"/v2/models/{{model}}{version}{call}": _OPEN_INFERENCE
+        for version in ("", "/versions/{version}")
+        for call in ("", "/ready", "/config", "/stats", "/infer")
+    },
+    "/v2/repository/index": _OPEN_INFERENCE,
+    "/v2/repository/models/{model}/load": _OPEN_INFERENCE,
+    "/v2/repository/models/{model}/unload": _OPEN_INFERENCE,
 }
 
 UNAUDITED_CHANGES: Mapping[str, str] = {
     "mlops.registry.v1.ModelRegistryService.BeginUpload": _INVISIBLE_BYTES,
     "mlops.registry.v1.ModelRegistryService.UploadBlob": _INVISIBLE_BYTES,
-    "mlops.serving.v1.ModelServingService.Predict": "changes counters only, thousands of times a second",
-    "mlops.serving.v1.ModelServingService.PredictJson": "changes counters only, thousands of times a second",
+    "mlops.serving.v1.ModelServingService.Predict": _COUNTERS_ONLY,
+    "mlops.serving.v1.ModelServingService.PredictJson": _COUNTERS_ONLY,
+    "mlops.serving.v1.OpenInferenceService.ModelInfer": _COUNTERS_ONLY,
     "mlops.users.v1.UserService.AppendAuditEvents": "is the audit log; auditing it would never end",
 }
 

@@ -12,10 +12,21 @@ BUF_CONFIG = REPOSITORY / "buf.yaml"
 
 PYTHON = Path("python")
 DESCRIPTORS = Path("descriptors/mlops.binpb")
+PROTOCOL_DESCRIPTORS = Path("descriptors/inference.binpb")
 OPENAPI = Path("openapi/openapi.json")
 DOCS = Path("docs")
 
 
+# Protocols of others, which the mesh speaks as they are: no stubs, documents or lint rules of ours.
+_PROTOCOLS = "inference"
+
+
 def contract_files(proto_root: Path = PROTO_ROOT) -> list[str]:
     """Returns the paths of all our `.proto` files, relative to the proto root, sorted."""
-    return sorted(path.relative_to(proto_root).as_posix() for path in proto_root.rglob("*.proto"))
+    found = (path.relative_to(proto_root) for path in proto_root.rglob("*.proto"))
+    return sorted(path.as_posix() for path in found if path.parts[0] != _PROTOCOLS)
+
+
+def protocol_files(proto_root: Path = PROTO_ROOT) -> list[str]:
+    """Returns the paths of the `.proto` files of protocols that are not ours, relative to the proto root, sorted."""
+    return sorted(path.relative_to(proto_root).as_posix() for path in (proto_root / _PROTOCOLS).rglob("*.proto"))

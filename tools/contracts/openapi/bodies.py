@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tools.contracts.openapi import open_inference
 from tools.contracts.openapi.constraints import Schema
 
 HTTP_BODY = "google.api.HttpBody"
@@ -136,6 +137,31 @@ RAW_BODIES: Mapping[str, RawBodies] = {
     "mlops.serving.v1.ModelServingService.PredictJson": RawBodies(
         request={"application/json": _PREDICT_REQUEST}, response={"application/json": _PREDICT_RESPONSE}
     ),
+    **{
+        f"mlops.serving.v1.OpenInferenceService.{method}": RawBodies(response={"application/json": schema})
+        for method, schema in {
+            "ServerLive": open_inference.EMPTY,
+            "ServerReady": open_inference.EMPTY,
+            "ServerMetadata": open_inference.SERVER,
+            "ModelReady": open_inference.EMPTY,
+            "ModelMetadata": open_inference.MODEL,
+            "ModelConfig": open_inference.CONFIG,
+            "ModelStatistics": open_inference.STATISTICS,
+        }.items()
+    },
+    "mlops.serving.v1.OpenInferenceService.ModelInfer": RawBodies(
+        request={"application/json": open_inference.INFER_REQUEST, "application/octet-stream": _BYTES},
+        response={"application/json": open_inference.INFER_RESPONSE, "application/octet-stream": _BYTES},
+    ),
+    "mlops.serving.v1.OpenInferenceService.RepositoryIndex": RawBodies(
+        request={"application/json": open_inference.INDEX_REQUEST}, response={"application/json": open_inference.INDEX_RESPONSE}
+    ),
+    **{
+        f"mlops.serving.v1.OpenInferenceService.RepositoryModel{verb}": RawBodies(
+            request={"application/json": open_inference.REPOSITORY_REQUEST}, response={"application/json": open_inference.EMPTY}
+        )
+        for verb in ("Load", "Unload")
+    },
     "mlops.system.v1.SystemMonitorService.GetMetrics": RawBodies(response={"text/plain": {"type": "string"}}),
     "mlops.users.v1.UserService.GetJwks": RawBodies(response={"application/json": _JWKS}),
 }
