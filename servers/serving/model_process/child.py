@@ -1,0 +1,223 @@
+"""One process of a model, as the server sees it: started, spoken to, watched to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import servers.runtime
+from servers.serving.model_process.child_exit import ChildExit
+from servers.serving.model_process.frames import FrameReader, MalformedFrame, Part
+from servers.serving.model_process.memory_kills import MemoryKills
+from servers.serving.model_process.messages import Message, message_of
+
+PROGRAM = (sys.executable, "-P", "-m", "servers.serving.model_process")
+"""The process of a model."""
+
+_GUARD = Path(servers.runtime.__path__[0]) / "orphan_guard.py"
+_SOCKET_BYTES = 1 << 20
+"""Wished size of the socket's buffers; the kernel gives what it allows."""
+
+_OUTPUT_BYTES = 8192
+"""How much is kept of what the process writes."""
+
+_OUTPUT_WAIT_S = 1.0
+"""How long its output is awaited after its end: something that it started may hold it open."""
+
+_ENVIRONMENT = frozenset(("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV"))
+"""Variables that the process inherits. Not all: keys and addresses of the mesh are none of a model's business."""
+
+_SMALLER = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy would start threads for products of matrices; ONNX Runtime has its own."""
+
+
+class Child:
+    """A running process. Made by `start`, on the event loop that everything here is called on.
+
+    Attributes:
+        exited: How it ended, once it has; it never fails and must not be cancelled.
+        pid: Its process id.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, connection: _Connection) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._connection = connection
+        self._stop_reason = ""
+        self._output = bytearray()
+        self._memory_kills = MemoryKills(process.pid)
+        self.exited: asyncio.Future[ChildExit] = asyncio.ensure_future(self._watch())
+
+    @classmethod
+    async def start(cls, command: Sequence[str], *, max_payload_bytes: int, on_message: Callable[[Message], None]) -> Child:
+        """Starts a process that the kernel kills when the thread of this event loop ends, however that comes about.
+
+        Args:
+            command: Program and arguments. Its standard input is the socket.
+            max_payload_bytes: Longest payload that is taken from it.
+            on_message: Called with each message of it. What it raises as `MalformedFrame` ends the process.
+
+        Raises:
+            OSError: If no process can be started.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+            try:
+                process = await _spawned(command, theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
+        connection = _Connection(FrameReader(max_payload_bytes), on_message)
+        child = cls(process, connection)
+        connection.on_malformed = lambda error: child.kill(f"it sent what the protocol does not have: {error}")
+        ours.setblocking(False)
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: connection, sock=ours)
+        except BaseException:
+            ours.close()
+            await child.stop(0)
+            raise
+        return child
+
+    def send(self, parts: Sequence[Part]) -> None:
+        """Sends a message. What the process does not take at once is kept by reference, not copied."""
+        for part in parts:
+            self._connection.write(part)
+
+    def kill(self, reason: str) -> None:
+        """Kills it at once.
+
+        Args:
+            reason: Why, as a clause with a verb.
+        """
+        if not self.exited.done() and not self._stop_reason:
+            self._stop_reason = reason
+            self._signal_kill()
+
+    async def stop(self, grace_s: float) -> ChildExit:
+        """Ends it: closes the socket, sends SIGTERM, and after the grace SIGKILL.
+
+        Args:
+            grace_s: Seconds in between.
+
+        Returns:
+            How it ended. There is no process any more then, nor a zombie.
+        """
+        self._stop_reason = self._stop_reason or "the model is unloaded"
+        self._connection.close()
+        if not self.exited.done():
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            await asyncio.wait({self.exited}, timeout=grace_s)
+        if not self.exited.done():
+            self._signal_kill()
+        return await asyncio.shield(self.exited)
+
+    async def _watch(self) -> ChildExit:
+        ended = asyncio.create_task(self._process.wait())
+        output = asyncio.ensure_future(self._keep_output())
+        awaited: list[asyncio.Future[Any]] = [ended, self._connection.lost]
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done() and not self._stop_reason:
+            # Most often it is about to end: the kernel closes the files of a process before it tells how that one ended.
+            await asyncio.wait({ended}, timeout=_OUTPUT_WAIT_S)
+            if not ended.done():
+                self.kill("it closed its connection and ran on")
+        return_code = await ended
+        await asyncio.wait({output}, timeout=_OUTPUT_WAIT_S)
+        output.cancel()
+        self._connection.close()
+        return ChildExit(
+            return_code,
+            self._stop_reason,
+            is_out_of_memory=return_code == -9 and not self._stop_reason and self._memory_kills.has_grown(),
+            last_lines=self._output.decode("utf-8", "replace"),
+        )
+
+    async def _keep_output(self) -> None:
+        stream = self._process.stdout
+        while stream is not None and (written := await stream.read(_OUTPUT_BYTES)):
+            self._output += written
+            del self._output[:-_OUTPUT_BYTES]
+
+    def _signal_kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+
+async def _spawned(command: Sequence[str], standard_input: int) -> asyncio.subprocess.Process:
+    """Starts the process. When the caller is cancelled meanwhile, there is none left afterwards."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            # -I -S: the guard needs neither site-packages nor the environment's PYTHONPATH, and so starts in a few milliseconds.
+            *(sys.executable, "-I", "-S", str(_GUARD), str(os.getpid())),
+            *command,
+            stdin=standard_input,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**{name: value for name, value in os.environ.items() if name in _ENVIRONMENT}, **_SMALLER},
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        process = await starting
+        process.kill()
+        await process.wait()
+        raise
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """The server's end of the socket.
+
+    Args:
+        reader: Puts frames together.
+        on_message: Called with each message.
+    """
+
+    def __init__(self, reader: FrameReader, on_message: Callable[[Message], None]) -> None:
+        self._reader = reader
+        self._on_message = on_message
+        self._transport: asyncio.WriteTransport | None = None
+        self._is_closed = False
+        self.on_malformed: Callable[[MalformedFrame], None] = lambda _: None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def write(self, part: Part) -> None:
+        """Sends bytes, unless the connection is lost."""
+        if self._transport is not None and not self._is_closed:
+            self._transport.write(part)
+
+    def close(self) -> None:
+        """Closes it at once; nothing that comes is read any more."""
+        self._is_closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio names the arguments
+        return self._reader.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._is_closed:
+            return
+        try:
+            for frame in self._reader.received(nbytes):
+                self._on_message(message_of(frame))
+        except MalformedFrame as error:
+            self.on_malformed(error)
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if not self.lost.done():
+            self.lost.set_result(None)
