@@ -95,7 +95,8 @@ types: .venv/.dev ## Check the types
 .PHONY: bench
 bench: .venv/.dev ## Benchmarks beside the peers (installs those into a venv of their own)
 	$(BIN)/python -m benchmarks.registry
+	$(BIN)/python -m benchmarks.serving
 
 .PHONY: clean
 clean: ## Remove what the verbs made
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache/benchmarks-serving build dist
