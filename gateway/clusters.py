@@ -72,27 +72,32 @@ def component_cluster(name: str, upstream: Upstream, settings: GatewaySettings) 
 
 
 def lane_name(component: str) -> str:
-    """Name of the cluster of a component's lane."""
+    """Name of the cluster of a component's lane: that of its first worker, where it has several."""
     return f"{component}{_LANE}"
 
 
+def workers_name(component: str) -> str:
+    """Name of the cluster of the lanes of all workers of a component."""
+    return f"{component}-workers{_LANE}"
+
+
 def is_lane(cluster: str) -> bool:
-    """Whether a cluster is that of a lane."""
+    """Whether a cluster is one of lanes."""
     return cluster.endswith(_LANE)
 
 
-def lane_cluster(upstream: Upstream, settings: GatewaySettings) -> cluster_pb2.Cluster:
-    """Returns the cluster of a component's lane: gRPC over HTTP/1.1 with trailers, and REST.
+def lane_cluster(name: str, settings: GatewaySettings) -> cluster_pb2.Cluster:
+    """Returns a cluster of lanes: gRPC over HTTP/1.1 with trailers, and REST. Its endpoints come by EDS.
 
     Args:
-        upstream: Where the component is.
+        name: Its name.
         settings: Limits.
     """
     http1 = protocol_pb2.Http1ProtocolOptions(enable_trailers=True)
     explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=http1)
     options = http_protocol_options_pb2.HttpProtocolOptions(explicit_http_config=explicit)
     check = health_check_pb2.HealthCheck.HttpHealthCheck(path=READY_PATH)
-    cluster = _balanced(lane_name(upstream.component), options, _health_check(settings, http_health_check=check), settings)
+    cluster = _balanced(name, options, _health_check(settings, http_health_check=check), settings)
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
     return cluster

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError, Message
 
-from gateway.clusters import collector_cluster, component_cluster, edge_cluster, endpoints, lane_cluster, lane_name
+from gateway.clusters import collector_cluster, component_cluster, edge_cluster, endpoints, lane_cluster, lane_name, workers_name
 from gateway.control_plane.snapshot import Snapshot, snapshot_of
 from gateway.filters import jwt_authn
 from gateway.listeners import public_listener
@@ -18,6 +19,9 @@ from gateway.routes import Target, route_configuration
 from gateway.settings import GatewaySettings, environment_upstreams
 from gateway.topology import Endpoint, Upstream, upstreams_of
 
+_PROTOCOLS = {"inference": "serving"}
+"""Packages of protocols that are not ours, and who speaks them."""
+
 
 @dataclass(frozen=True)
 class Contracts:
@@ -25,7 +29,7 @@ class Contracts:
 
     Args:
         methods: All methods, sorted by path.
-        descriptors: Serialized descriptor set, for the transcoder.
+        descriptors: Serialized descriptor set, for the transcoder, which has no use for protocols that are not ours.
     """
 
     methods: tuple[Method, ...]
@@ -33,8 +37,13 @@ class Contracts:
 
     @property
     def services(self) -> Mapping[str, str]:
-        """Full name of the gRPC service of each component."""
-        return {method.component: method.service for method in self.methods}
+        """Full name of the gRPC service of each component; the first, where it has several."""
+        return {method.component: method.service for method in reversed(self.methods) if method.is_ours}
+
+    @property
+    def transcoded(self) -> tuple[str, ...]:
+        """Full names of the services that have REST paths."""
+        return services_of(method for method in self.methods if method.is_ours)
 
 
 @dataclass(frozen=True)
@@ -58,19 +67,16 @@ class Mesh:
         return (Target(component, 1),) if component in self.upstreams else ()
 
     def targets_of(self, method: Method) -> Sequence[Target]:
-        """Returns the clusters of a method: its component's lane, where there is one that takes it."""
+        """Returns the clusters of a method: a lane of its component, where there is one that takes it."""
         component = method.component
-        if component in self.splits or component not in self.upstreams or not _takes(self.upstreams[component].lane, method):
+        lane = self.upstreams[component].lane if component in self.upstreams else ()
+        # HTTP/1.1 has no streams in both directions at once.
+        is_duplex = method.is_client_streaming and method.is_server_streaming
+        if not lane or is_duplex or component in self.splits:
             return self.targets(component)
-        return (Target(lane_name(component), 1),)
-
-
-def _takes(lane: Sequence[Endpoint], method: Method) -> bool:
-    # HTTP/1.1 has no streams in both directions at once.
-    if not lane or (method.is_client_streaming and method.is_server_streaming):
-        return False
-    # Several workers all predict; what they are to know is told to the component, which tells them.
-    return len(lane) == 1 or method.rate_class is RateClass.PREDICT
+        # All workers predict. What they are to know is told to the first, which tells the others.
+        takes_all = len(lane) > 1 and method.rate_class is RateClass.PREDICT
+        return (Target(workers_name(component) if takes_all else lane_name(component), 1),)
 
 
 def read_contracts(settings: GatewaySettings) -> Contracts:
@@ -85,14 +91,20 @@ def read_contracts(settings: GatewaySettings) -> Contracts:
     Raises:
         ContractError: There is none, it cannot be read, or a method lacks its policy.
     """
+    ours, others = _descriptors(settings.descriptor_file), _descriptors(settings.protocol_file)
+    methods = sorted((*read_methods(ours), *read_methods(others, _PROTOCOLS)), key=lambda method: method.path)
+    return Contracts(tuple(methods), ours.SerializeToString(deterministic=True))
+
+
+def _descriptors(path: Path) -> descriptor_pb2.FileDescriptorSet:
     descriptors = descriptor_pb2.FileDescriptorSet()
     try:
-        descriptors.ParseFromString(settings.descriptor_file.read_bytes())
+        descriptors.ParseFromString(path.read_bytes())
     except (OSError, DecodeError) as error:
-        raise ContractError(f"cannot read the contracts from {settings.descriptor_file}: {error}; `make generate` makes them") from error
+        raise ContractError(f"cannot read the contracts from {path}: {error}; `make generate` makes them") from error
     for file in descriptors.file:
         file.ClearField("source_code_info")
-    return Contracts(read_methods(descriptors), descriptors.SerializeToString(deterministic=True))
+    return descriptors
 
 
 def read_mesh(contracts: Contracts, settings: GatewaySettings) -> Mesh:
@@ -126,10 +138,12 @@ def configuration(contracts: Contracts, mesh: Mesh, jwks: str, settings: Gateway
         messages.append(cluster)
         if cluster.HasField("eds_cluster_config"):
             messages.append(endpoints(name, upstream.endpoints, draining=mesh.draining))
-        if upstream.lane:
-            messages += [lane_cluster(upstream, settings), endpoints(lane_name(name), upstream.lane, draining=mesh.draining)]
+        lanes = {lane_name(name): upstream.lane[:1], workers_name(name): upstream.lane if len(upstream.lane) > 1 else ()}
+        for cluster_name, members in lanes.items():
+            if members:
+                messages += [lane_cluster(cluster_name, settings), endpoints(cluster_name, members, draining=mesh.draining)]
     messages += [
-        public_listener(contracts.descriptors, services_of(contracts.methods), settings),
+        public_listener(contracts.descriptors, contracts.transcoded, settings),
         jwt_authn(jwks, settings),
         route_configuration([(method, mesh.targets_of(method)) for method in contracts.methods], settings),
     ]

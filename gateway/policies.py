@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.api import annotations_pb2
@@ -64,6 +64,7 @@ class Method:
         is_client_streaming: Whether requests are a stream.
         is_server_streaming: Whether answers are a stream.
         http_rules: Its REST paths.
+        is_ours: Whether it belongs to a contract of ours, and not to a protocol that the mesh speaks as others do.
     """
 
     service: str
@@ -75,6 +76,7 @@ class Method:
     is_client_streaming: bool
     is_server_streaming: bool
     http_rules: tuple[HttpRule, ...]
+    is_ours: bool = True
 
     @property
     def path(self) -> str:
@@ -87,11 +89,12 @@ class Method:
         return self.is_client_streaming or self.is_server_streaming
 
 
-def read_methods(descriptors: descriptor_pb2.FileDescriptorSet) -> tuple[Method, ...]:
+def read_methods(descriptors: descriptor_pb2.FileDescriptorSet, protocols: Mapping[str, str] | None = None) -> tuple[Method, ...]:
     """Reads all methods that the gateway offers.
 
     Args:
-        descriptors: Files with their imports, as `gen/descriptors/mlops.binpb` has them.
+        descriptors: Files with their imports, as `gen/descriptors` has them.
+        protocols: Component by package, where the files are protocols that are not ours.
 
     Returns:
         Methods, sorted by path.
@@ -101,9 +104,9 @@ def read_methods(descriptors: descriptor_pb2.FileDescriptorSet) -> tuple[Method,
     """
     raw_fields = frozenset(_fields_of_bytes(descriptors))
     methods = [
-        _method(file.package, service.name, method, raw_fields)
+        replace(_method(file.package, component, service.name, method, raw_fields), is_ours=protocols is None)
         for file in descriptors.file
-        if file.package.startswith(_ROOT) and file.package != _INTERNAL_PACKAGE
+        if (component := _component(file.package) if protocols is None else protocols.get(file.package))
         for service in file.service
         for method in service.method
     ]
@@ -128,14 +131,24 @@ def _fields_of_bytes(descriptors: descriptor_pb2.FileDescriptorSet) -> Iterator[
                     yield f".{file.package}.{message.name}", field.name
 
 
-def _method(package: str, service: str, method: descriptor_pb2.MethodDescriptorProto, raw_fields: frozenset[tuple[str, str]]) -> Method:
+def _component(package: str) -> str | None:
+    return package.split(".")[1] if package.startswith(_ROOT) and package != _INTERNAL_PACKAGE else None
+
+
+def _method(
+    package: str,
+    component: str,
+    service: str,
+    method: descriptor_pb2.MethodDescriptorProto,
+    raw_fields: frozenset[tuple[str, str]],
+) -> Method:
     policy = method.options.Extensions[options_pb2.policy]
     if not (policy.access and policy.idempotency and policy.rate_class):
         raise ContractError(f"{package}.{service}.{method.name} states no policy: access, idempotency and rate_class are required")
     return Method(
         service=f"{package}.{service}",
         name=method.name,
-        component=package.split(".")[1],
+        component=component,
         is_public=policy.access == options_pb2.ACCESS_PUBLIC,
         is_repeatable=policy.idempotency in (options_pb2.IDEMPOTENCY_READ_ONLY, options_pb2.IDEMPOTENCY_IDEMPOTENT),
         rate_class=RateClass(options_pb2.RateClass.Name(policy.rate_class).removeprefix("RATE_CLASS_")),

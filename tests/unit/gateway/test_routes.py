@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from gateway import filters
 from gateway.configuration import Contracts, Mesh, configuration, read_contracts
-from gateway.control_plane.snapshot import CLUSTER, LISTENER
+from gateway.control_plane.snapshot import CLUSTER, ENDPOINTS, LISTENER, Resource
 from gateway.policies import Method, RateClass
 from gateway.routes import Target, method_routes, route_configuration
 from gateway.settings import GatewaySettings
@@ -88,8 +89,26 @@ def test_of_several_workers_each_predicts_and_the_component_itself_is_told_what_
     mesh = Mesh({"serving": Upstream("serving", (UnixEndpoint("/s.sock"),), "S", lane=lanes)})
     load = next(method for method in CONTRACTS.methods if method.name == "LoadModel")
 
-    assert [target.cluster for target in mesh.targets_of(PREDICT_JSON)] == ["serving-lane"]
-    assert [target.cluster for target in mesh.targets_of(load)] == ["serving"]
+    clusters = configuration(CONTRACTS, mesh, "{}", SETTINGS).of_type(ENDPOINTS)
+
+    assert [target.cluster for target in mesh.targets_of(PREDICT_JSON)] == ["serving-workers-lane"]
+    assert [target.cluster for target in mesh.targets_of(load)] == ["serving-lane"]
+    assert _sockets(clusters["serving-workers-lane"]) == ["/1.sock", "/2.sock"]
+    assert _sockets(clusters["serving-lane"]) == ["/1.sock"]
+
+
+def _sockets(resource: Resource) -> list[str]:
+    assignment = endpoint_pb2.ClusterLoadAssignment()
+    assert resource.body.Unpack(assignment)
+    return [member.endpoint.address.pipe.path for member in assignment.endpoints[0].lb_endpoints]
+
+
+def test_protocols_of_others_have_the_routes_of_their_component_and_no_rest() -> None:
+    infer = next(method for method in CONTRACTS.methods if method.path == "/inference.GRPCInferenceService/ModelInfer")
+
+    assert (infer.component, infer.rate_class, infer.http_rules) == ("serving", RateClass.PREDICT, ())
+    assert "inference.GRPCInferenceService" not in CONTRACTS.transcoded
+    assert CONTRACTS.services["serving"] == "mlops.serving.v1.ModelServingService"
 
 
 def test_a_lane_has_a_cluster_of_its_own_that_speaks_http_1_with_trailers() -> None:
