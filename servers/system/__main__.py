@@ -15,6 +15,7 @@ from servers.runtime.service_identity import ServiceCredentials
 from servers.runtime.tokens import TokenVerifier
 from servers.system.component_peers import ComponentPeer
 from servers.system.envoy_admin import envoy_metrics
+from servers.system.exposition import Source
 from servers.system.health import HealthWatch
 from servers.system.metrics import MeshMetrics
 from servers.system.servicer import SystemServicer
@@ -41,20 +42,30 @@ def build(settings: SystemSettings, *, verifier: TokenVerifier | None = None) ->
     """
     identity = ServiceCredentials.from_settings(settings)
     closers: list[Callable[[], object]] = [identity.close]
-    peers = {}
-    for name, address in settings.component_addresses.items():
+
+    def peer(address: str) -> ComponentPeer:
         # That somebody is away is the answer here, and not a reason to wait for her.
         anonymous = open_channel(address, settings=settings, patience_s=0)
         identified = open_channel(address, identity=identity, settings=settings)
-        closers += [anonymous.close, identified.close]
-        peers[name] = ComponentPeer(
+        closers.extend([anonymous.close, identified.close])
+        return ComponentPeer(
             anonymous, identified, status_timeout_s=settings.component_timeout_s, metrics_timeout_s=settings.metrics_timeout_s
         )
-    health = HealthWatch({name: peer.report for name, peer in peers.items()}, cache_s=settings.health_cache_s, now=utc_now)
-    sources: dict[str, Callable[[], str]] = {name: peer.metrics for name, peer in peers.items()}
+
+    peers = {
+        name: [peer(address), *(peer(other) for other in settings.worker_addresses.get(name, ()))]
+        for name, address in settings.component_addresses.items()
+    }
+    asks = {name: [worker.report for worker in workers] for name, workers in peers.items()}
+    health = HealthWatch(asks, cache_s=settings.health_cache_s, now=utc_now)
+    sources: dict[Source, Callable[[], str]] = {
+        Source(name, number if len(workers) > 1 else 0): worker.metrics
+        for name, workers in peers.items()
+        for number, worker in enumerate(workers, 1)
+    }
     if settings.envoy_admin_socket is not None:
         fetch = partial(envoy_metrics, timeout_s=settings.metrics_timeout_s, max_bytes=settings.max_metrics_bytes)
-        sources["envoy"] = partial(fetch, settings.envoy_admin_socket)
+        sources[Source("envoy")] = partial(fetch, settings.envoy_admin_socket)
     metrics = MeshMetrics(sources)
     return build_server(
         settings,

@@ -7,11 +7,12 @@ from mlops.common.v1 import component_service_pb2 as pb
 from mlops.common.v1 import component_service_pb2_grpc
 
 from servers.system.converters import component_report
-from servers.system.health import ComponentReport, NoAnswerError
+from servers.system.health import NoAnswerError
+from servers.system.reports import ComponentReport
 
 
 class ComponentPeer:
-    """One component.
+    """One component, or one of its processes where it has several.
 
     Args:
         anonymous: Channel to it without credentials: how it is, anyone may ask.

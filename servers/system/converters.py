@@ -10,7 +10,8 @@ from mlops.common.v1 import component_service_pb2
 from mlops.system.v1 import system_service_pb2
 
 from servers.system.exposition import CONTENT_TYPE
-from servers.system.health import ComponentReport, DependencyReport, Health, MeshReport, without_addresses
+from servers.system.health import without_addresses
+from servers.system.reports import ComponentReport, DependencyReport, Health, MeshReport
 
 _PREFIX = "HEALTH_STATE_"
 

@@ -1,8 +1,9 @@
 """Joins the Prometheus texts of several sources into one.
 
 The format (https://prometheus.io/docs/instrumenting/exposition_formats/) wants one HELP and one TYPE a metric, and all its samples
-together, so texts cannot be put one behind the other. Samples get the label `component`. Components that share a process tell the same
-of it (`process_*`, `python_*`): that is told once, for all of them, or the memory of a laptop's mesh would count three times.
+together, so texts cannot be put one behind the other. Samples get the label `component`, and `worker` where a component has several
+processes, whose series would be the same otherwise. Components that share a process tell the same of it (`process_*`, `python_*`): that is
+told once, for all of them, or the memory of a laptop's mesh would count three times.
 """
 
 from __future__ import annotations
@@ -21,6 +22,27 @@ _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\.)*)"')
 # Samples of one metric that carry a name of their own.
 _SUFFIXES = ("_bucket", "_count", "_sum", "_total", "_created", "_info")
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """Who has metrics to give.
+
+    Args:
+        component: Name of the component.
+        worker: Number of its process, from 1; 0 where it has no more than one.
+    """
+
+    component: str
+    worker: int = 0
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of its samples."""
+        return {"component": self.component} | ({"worker": str(self.worker)} if self.worker else {})
+
+    def __str__(self) -> str:
+        return f"{self.component} (worker {self.worker})" if self.worker else self.component
 
 
 @dataclass
@@ -53,11 +75,11 @@ class Joined:
     conflicts: tuple[str, ...]
 
 
-def join(texts: Mapping[str, str]) -> Joined:
+def join(texts: Mapping[Source, str]) -> Joined:
     """Joins texts.
 
     Args:
-        texts: Prometheus text by the name of its source, which becomes the label `component` where a sample has none.
+        texts: Prometheus text by its source, whose labels a sample gets where it has none of the name.
 
     Returns:
         One text.
@@ -77,8 +99,10 @@ def join(texts: Mapping[str, str]) -> Joined:
                 continue
             target.kind = target.kind or family.kind
             target.help = target.help or family.help
-            component = ",".join(sharing[source]) if about_process else source
-            target.samples += [_labelled(sample, component, replace=about_process) for sample in family.samples]
+            labels = source.labels
+            if about_process:
+                labels["component"] = ",".join(sharer.component for sharer in sharing[source])
+            target.samples += [_labelled(sample, labels, replace=about_process) for sample in family.samples]
     return Joined("".join(line for family in joined.values() for line in _rendered(family)), tuple(conflicts))
 
 
@@ -111,9 +135,9 @@ def _belongs(sample: str, family: Family) -> bool:
     return sample == family.name or (family.kind != "" and sample.startswith(family.name) and sample[len(family.name) :] in _SUFFIXES)
 
 
-def _sharing(parsed: Mapping[str, Iterable[Family]]) -> dict[str, tuple[str, ...]]:
+def _sharing(parsed: Mapping[Source, Iterable[Family]]) -> dict[Source, tuple[Source, ...]]:
     """Groups sources by process: every source, with all that share its process, itself among them."""
-    by_process: dict[object, list[str]] = {}
+    by_process: dict[object, list[Source]] = {}
     for source, families in parsed.items():
         by_process.setdefault(_process(families) or source, []).append(source)
     return {source: tuple(sources) for sources in by_process.values() for source in sources}
@@ -127,21 +151,22 @@ def _process(families: Iterable[Family]) -> tuple[str, str, str] | None:
     return (labels.get("host", ""), labels["pid"], started) if "pid" in labels else None
 
 
-def _labelled(sample: str, component: str, *, replace: bool) -> str:
+def _labelled(sample: str, labels: Mapping[str, str], *, replace: bool) -> str:
+    """Adds labels to a sample; of a name that it has already, it keeps its own, or else theirs takes its place."""
     name = _NAME.match(sample)
     assert name is not None  # noqa: S101  # `_families` keeps nothing else
     rest = sample[name.end() :]
-    label = f'component="{component}"'
-    if not rest.startswith("{"):
-        return f"{name.group()}{{{label}}}{rest}"
+    missing = dict(labels)
+    kept = []
     position, end = 1, 1
-    while match := _LABEL.match(rest, position):
-        if match.group(1) == "component":
-            return sample if not replace else f"{name.group()}{rest[: match.start()]}{label}{rest[match.end() :]}"
+    while rest.startswith("{") and (match := _LABEL.match(rest, position)):
+        if not (replace and match.group(1) in labels):
+            kept.append(match.group())
+            missing.pop(match.group(1), None)
         end = match.end()
         position = end + 1 if rest[end : end + 1] == "," else end
-    separator = "," if end > 1 else ""
-    return f"{name.group()}{{{label}{separator}{rest[1:]}"
+    texts = [*(f'{label}="{value}"' for label, value in missing.items()), *kept]
+    return f"{name.group()}{{{','.join(texts)}{rest[end:] if rest.startswith('{') else '}' + rest}"
 
 
 def _rendered(family: Family) -> Iterator[str]:

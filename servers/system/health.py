@@ -6,75 +6,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
-from enum import Enum
 
-
-class Health(Enum):
-    """How a component, a dependency or the mesh is."""
-
-    HEALTHY = "HEALTHY"
-    DEGRADED = "DEGRADED"
-    UNAVAILABLE = "UNAVAILABLE"
-
-
-@dataclass(frozen=True, slots=True)
-class DependencyReport:
-    """How one thing is that a component uses.
-
-    Args:
-        name: Its name.
-        state: How it is.
-        reason: Why it is not healthy; empty while it is.
-        since: When it entered that state.
-        latency_ms: How long the component's last look at it took, in milliseconds.
-    """
-
-    name: str
-    state: Health
-    reason: str
-    since: datetime
-    latency_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentReport:
-    """How one component is.
-
-    Args:
-        component: Its name.
-        version: Version of its software; empty where it never answered.
-        state: How it is.
-        reason: Why it is not healthy; empty while it is.
-        start_time: When its process started; None where it never answered.
-        since: When it entered that state.
-        dependencies: What it uses.
-    """
-
-    component: str
-    version: str
-    state: Health
-    reason: str
-    start_time: datetime | None
-    since: datetime
-    dependencies: tuple[DependencyReport, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MeshReport:
-    """How the mesh is.
-
-    Args:
-        state: All in all.
-        checked_at: When the components were asked.
-        components: Each of them, by name.
-    """
-
-    state: Health
-    checked_at: datetime
-    components: tuple[ComponentReport, ...]
+from servers.system.reports import ComponentReport, Health, MeshReport, overall
+from servers.system.workers import as_one
 
 
 class NoAnswerError(Exception):
@@ -82,7 +19,7 @@ class NoAnswerError(Exception):
 
 
 Ask = Callable[[], ComponentReport]
-"""Asks one component how it is; raises `NoAnswerError`."""
+"""Asks one process of a component how it is; raises `NoAnswerError`."""
 
 
 _SHARE_WHILE_ILL = 0.25
@@ -104,7 +41,7 @@ class HealthWatch:
     """Asks every component of the mesh.
 
     Args:
-        components: How to ask each, by name.
+        components: How to ask each, by name: each of its processes, where it has several.
         cache_s: How long an answer is given again, in seconds; one that is not healthy a quarter of that, for those who wait for a better.
         now: The time now.
         clock: Monotonic seconds.
@@ -112,7 +49,7 @@ class HealthWatch:
 
     def __init__(
         self,
-        components: Mapping[str, Ask],
+        components: Mapping[str, Sequence[Ask]],
         *,
         cache_s: float,
         now: Callable[[], datetime],
@@ -122,11 +59,12 @@ class HealthWatch:
         self._cache_s = cache_s
         self._now = now
         self._clock = clock
-        self._pool = ThreadPoolExecutor(max(1, len(self._components)), thread_name_prefix="ask-health")
+        count = sum(len(asks) for asks in self._components.values())
+        self._pool = ThreadPoolExecutor(max(1, count), thread_name_prefix="ask-health")
         self._asking = threading.Lock()
         self._asked_at = float("-inf")
         self._report: MeshReport | None = None
-        self._last: dict[str, ComponentReport] = {}
+        self._last: dict[tuple[str, int], ComponentReport] = {}
 
     def report(self) -> MeshReport:
         """How the mesh is, at most `cache_s` old. While one caller asks, the others get the answer before."""
@@ -152,31 +90,28 @@ class HealthWatch:
 
     def _ask_all(self) -> MeshReport:
         checked_at = self._now()
-        asked = {name: self._pool.submit(ask) for name, ask in self._components.items()}
+        asked = {name: [self._pool.submit(ask) for ask in asks] for name, asks in self._components.items()}
         reports = []
-        for name, answer in asked.items():
-            try:
-                report = replace(answer.result(), component=name)
-            except NoAnswerError as error:
-                report = self._unavailable(name, str(error), checked_at)
-            self._last[name] = report
-            reports.append(report)
+        for name, answers in asked.items():
+            said = [self._said(name, number, answer, checked_at) for number, answer in enumerate(answers, 1)]
+            reports.append(as_one(said))
         return MeshReport(overall([report.state for report in reports]), checked_at, tuple(reports))
 
-    def _unavailable(self, name: str, reason: str, at: datetime) -> ComponentReport:
-        """Keeps what is known of a component that does not answer, and since when it does not."""
-        last = self._last.get(name)
-        if last is None:
-            return ComponentReport(name, "", Health.UNAVAILABLE, reason, None, at)
-        since = last.since if _did_not_answer(last) else at
-        return replace(last, state=Health.UNAVAILABLE, reason=reason, since=since, dependencies=())
+    def _said(self, name: str, worker: int, answer: Future[ComponentReport], at: datetime) -> ComponentReport:
+        try:
+            report = replace(answer.result(), component=name)
+        except NoAnswerError as error:
+            report = _unavailable(name, self._last.get((name, worker)), str(error), at)
+        self._last[name, worker] = report
+        return report
 
 
-def overall(states: Sequence[Health]) -> Health:
-    """HEALTHY while every component is, UNAVAILABLE while none is available, DEGRADED otherwise."""
-    if all(state is Health.HEALTHY for state in states):
-        return Health.HEALTHY
-    return Health.UNAVAILABLE if all(state is Health.UNAVAILABLE for state in states) else Health.DEGRADED
+def _unavailable(name: str, last: ComponentReport | None, reason: str, at: datetime) -> ComponentReport:
+    """Keeps what is known of a process that does not answer, and since when it does not."""
+    if last is None:
+        return ComponentReport(name, "", Health.UNAVAILABLE, reason, None, at)
+    since = last.since if _did_not_answer(last) else at
+    return replace(last, state=Health.UNAVAILABLE, reason=reason, since=since, dependencies=())
 
 
 def _did_not_answer(report: ComponentReport) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from servers.system.exposition import join
+from servers.system.exposition import Source, join
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -18,23 +18,23 @@ class MeshMetrics:
     """Gathers metrics.
 
     Args:
-        sources: How to get the Prometheus text of each source, by name. Any exception means that it has none to give.
+        sources: How to get the Prometheus text of each source. Any exception means that it has none to give.
     """
 
-    def __init__(self, sources: Mapping[str, Callable[[], str]]) -> None:
+    def __init__(self, sources: Mapping[Source, Callable[[], str]]) -> None:
         self._sources = dict(sorted(sources.items()))
         self._pool = ThreadPoolExecutor(max(1, len(self._sources)), thread_name_prefix="ask-metrics")
         self._conflicts: set[str] = set()
 
     def text(self) -> str:
         """Prometheus text of all sources that answer."""
-        asked = {name: self._pool.submit(source) for name, source in self._sources.items()}
+        asked = {source: self._pool.submit(ask) for source, ask in self._sources.items()}
         texts = {}
-        for name, answer in asked.items():
+        for source, answer in asked.items():
             try:
-                texts[name] = answer.result()
+                texts[source] = answer.result()
             except Exception as error:  # a source may fail in any way; the others are told all the same
-                _LOGGER.warning("no metrics from %s: %s", name, error)
+                _LOGGER.warning("no metrics from %s: %s", source, error)
         joined = join(texts)
         for conflict in sorted(set(joined.conflicts) - self._conflicts):
             _LOGGER.warning("%s has another type elsewhere and is left out of the mesh's metrics", conflict)
@@ -46,7 +46,9 @@ class MeshMetrics:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _up(sources: Mapping[str, object], texts: Mapping[str, str]) -> str:
+def _up(sources: Iterable[Source], told: Container[Source]) -> str:
     lines = [f"# HELP {UP} Whether the component gave its metrics.", f"# TYPE {UP} gauge"]
-    lines += [f'{UP}{{component="{name}"}} {1 if name in texts else 0}' for name in sources]
+    for source in sources:
+        labels = ",".join(f'{label}="{value}"' for label, value in source.labels.items())
+        lines.append(f"{UP}{{{labels}}} {1 if source in told else 0}")
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,10 @@ class SystemSettings(ServerSettings):
 
     component_addresses: dict[str, str] = Field(default_factory=dict)
     """GRPC target of each component by name, as JSON. Empty = `MLMESH_<COMPONENT>_ADDRESS` of every component that has one."""
+
+    worker_addresses: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """GRPC targets of the workers 2, 3, … of components that have several, by name, as JSON; `component_addresses` has the first of each.
+    Empty, like that = `MLMESH_<COMPONENT>_WORKER_ADDRESSES`, each a JSON list."""
 
     envoy_admin_socket: Path | None = None
     """Unix socket of the admin interface of an Envoy whose metrics no component gives. The gateway gives those of its own."""
@@ -48,4 +53,21 @@ class SystemSettings(ServerSettings):
             names = (*(component.name for component in COMPONENTS), "gateway")
             addresses = {name: os.environ.get(f"MLMESH_{name.upper()}_ADDRESS", "") for name in names}
             found["component_addresses"] = {name: address for name, address in addresses.items() if address}
+            workers = {name: _targets(f"MLMESH_{name.upper()}_WORKER_ADDRESSES") for name in names}
+            found["worker_addresses"] = found.get("worker_addresses") or {name: others for name, others in workers.items() if others}
         return found
+
+
+def _targets(variable: str) -> list[str]:
+    """Reads a variable with a JSON list of gRPC targets; none where it is not set.
+
+    Raises:
+        ValueError: If it has something else.
+    """
+    try:
+        targets = json.loads(os.environ.get(variable) or "[]")
+    except json.JSONDecodeError:
+        targets = None
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        raise ValueError(f'{variable} has to be a JSON list of gRPC targets, for example ["unix:/run/serving-2.sock"]')
+    return targets

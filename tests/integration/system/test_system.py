@@ -130,6 +130,44 @@ def test_a_component_that_is_away_is_told_as_down_beside_the_metrics_of_the_othe
     assert up == {"envoy": 0, "registry": 0, "system": 1, "users": 1}
 
 
+def test_workers_of_a_component_are_told_of_as_one_with_series_of_their_own(folder, issuer):
+    users, _, key_file = small_users(issuer, folder)
+    for number in (1, 2):
+        (folder / str(number)).mkdir()
+    registries = [small_registry_server(SmallRegistry(), issuer, folder / str(number)) for number in (1, 2)]
+    settings = SystemSettings(
+        data_dir=folder,
+        listen=f"unix:{folder}/system.sock",
+        users_address=f"unix:{folder}/users.sock",
+        service_key_file=key_file,
+        component_addresses={"registry": f"unix:{folder}/1/registry.sock"},
+        worker_addresses={"registry": [f"unix:{folder}/2/registry.sock"]},
+        component_timeout_s=3,
+        health_cache_s=0,
+        drain_s=0,
+    )
+    system = build(settings, verifier=issuer.verifier())
+    servers = [users, *registries, system]
+    for server in servers:
+        server.start()
+    with grpc.insecure_channel(system.address) as channel:
+        stub = SystemMonitorServiceStub(channel)
+        whole = stub.GetHealth(pb.GetHealthRequest())
+        text = stub.GetMetrics(pb.GetMetricsRequest(), metadata=issuer.bearer()).data.decode()
+        registries[0].stop()
+        one_away = stub.GetHealth(pb.GetHealthRequest())
+    for server in reversed(servers):
+        server.stop()
+
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    series = [(sample.name, *sorted(sample.labels.items())) for family in families.values() for sample in family.samples]
+    up = {(sample.labels["component"], sample.labels["worker"]): sample.value for sample in families["mlmesh_component_up"].samples}
+    assert whole.state == HEALTHY
+    assert up == {("registry", "1"): 1, ("registry", "2"): 1}
+    assert len(series) == len(set(series))
+    assert (one_away.components[0].state, one_away.components[0].reason) == (DEGRADED, "worker 1: not reachable")
+
+
 @pytest.fixture
 def envoy(folder: Path) -> Iterator[Path]:
     program = Path(sys.executable).with_name("envoy")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mlops.common.v1 import component_service_pb2
 
 from servers.system.converters import component_report, component_status
-from servers.system.health import ComponentReport, DependencyReport, Health
+from servers.system.reports import ComponentReport, DependencyReport, Health
 
 times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC))
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":/."), max_size=20)  # no addresses, which do not survive

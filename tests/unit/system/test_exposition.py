@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from servers.system.exposition import join
+from servers.system.exposition import Joined, Source
+from servers.system.exposition import join as join_sources
 
 
 def samples_of(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -14,6 +18,10 @@ def samples_of(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def join(texts: Mapping[str, str]) -> Joined:
+    return join_sources({Source(name): text for name, text in texts.items()})
 
 
 def test_each_family_has_one_header_and_its_samples_together():
@@ -86,6 +94,30 @@ def test_processes_of_one_number_in_different_containers_are_two():
 
     memory = [value for (name, _), value in samples_of(joined.text).items() if name == "process_resident_memory_bytes"]
     assert sorted(memory) == [50, 100]
+
+
+def test_workers_of_one_component_have_series_of_their_own():
+    texts = {Source("serving", number): process_text("serving", number, 100 * number) for number in (1, 2)}
+
+    samples = samples_of(join_sources(texts).text)
+
+    memory = {dict(labels)["worker"]: value for (name, labels), value in samples.items() if name == "process_resident_memory_bytes"}
+    assert memory == {"1": 100, "2": 200}
+    assert {dict(labels)["component"] for _, labels in samples} == {"serving"}
+    assert len(samples) == 8
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("x 1", 'x{component="a",worker="2"} 1'),
+        ("x{} 1", 'x{component="a",worker="2"} 1'),
+        ('x{l="1",} 1', 'x{component="a",worker="2",l="1",} 1'),
+        ('x{worker="own"} 1', 'x{component="a",worker="own"} 1'),
+    ],
+)
+def test_labels_are_added_where_they_are_missing(sample, expected):
+    assert join_sources({Source("a", 2): sample + "\n"}).text == expected + "\n"
 
 
 def test_a_metric_with_another_type_elsewhere_is_left_out_and_told():

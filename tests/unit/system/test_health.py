@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from servers.system.health import ComponentReport, DependencyReport, Health, HealthWatch, NoAnswerError, overall, without_addresses
+from servers.system.health import HealthWatch, NoAnswerError, without_addresses
+from servers.system.reports import ComponentReport, DependencyReport, Health, overall
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -47,8 +48,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def watch(clock: Clock, **components: Component) -> HealthWatch:
-    return HealthWatch(components, cache_s=1.0, now=clock.now, clock=clock)
+def watch(clock: Clock, **components: Component | list[Component]) -> HealthWatch:
+    asks = {name: asked if isinstance(asked, list) else [asked] for name, asked in components.items()}
+    return HealthWatch(asks, cache_s=1.0, now=clock.now, clock=clock)
 
 
 def test_a_mesh_of_healthy_components_is_healthy_and_lists_them_by_name(clock):
@@ -86,6 +88,35 @@ def test_a_component_that_never_answered_is_unavailable_since_it_was_asked_first
 
     assert report.state is Health.UNAVAILABLE
     assert report.components[0].since == START
+
+
+def test_a_component_is_degraded_while_one_of_its_workers_is_away_whichever_it_is(clock):
+    workers = [Component(clock), Component(clock)]
+    watching = watch(clock, serving=workers)
+    assert watching.report().state is Health.HEALTHY
+    for number, worker in enumerate(workers, 1):
+        clock.seconds += 10
+        worker.failure = "not reachable"
+        away_at = clock.now()
+        watching.report()
+        clock.seconds += 10
+
+        (serving,) = watching.report().components
+
+        assert (serving.component, serving.state) == ("serving", Health.DEGRADED)
+        assert serving.reason == f"worker {number}: not reachable"
+        assert serving.since == away_at
+        worker.failure = ""
+    clock.seconds += 10
+    assert watching.report().state is Health.HEALTHY
+
+
+def test_a_component_without_a_worker_that_answers_is_unavailable(clock):
+    workers = [Component(clock, failure="not reachable"), Component(clock, failure="not reachable")]
+
+    (serving,) = watch(clock, serving=workers).report().components
+
+    assert (serving.state, serving.reason) == (Health.UNAVAILABLE, "not reachable")
 
 
 def test_an_answer_is_given_again_for_a_moment(clock):
