@@ -20,7 +20,7 @@ from pathlib import Path
 from servers.run_lock import AlreadyRunning, exclusive
 from servers.runtime.supervision_limits import SupervisionLimits
 from servers.runtime.supervisor import ProcessStatus, StartFailed, Supervisor
-from servers.topology import Place, mesh_environment, mesh_processes
+from servers.topology import Place, mesh_environment, mesh_processes, serving_worker_count
 
 # Each thread of a numeric library keeps buffers of its own, and each malloc arena its own free lists: on servers that are mostly
 # idle that is memory for nothing. Set one of these yourself to have more.
@@ -68,6 +68,7 @@ def run_mesh(data_dir: Path, host: str, port: int, *, on_started: Callable[[Star
     """
     try:
         limits = SupervisionLimits()
+        serving_worker_count()
     except ValueError as error:
         raise CannotStart(f"a setting of the supervisor is wrong: {error}") from None
     place = Place.of(data_dir)

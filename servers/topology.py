@@ -45,7 +45,7 @@ COMPONENTS = (
 
 
 _SERVICES = {component.name: component.service for component in COMPONENTS}
-_SERVING_WORKERS = 2
+_MOST_SERVING_WORKERS = 64
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Place:
     def of(cls, data_dir: Path) -> Place:
         """Returns the place of a data directory: `<data_dir>/run`, or a short folder where that is too long for a socket's path."""
         data_dir = data_dir.expanduser().resolve()
-        longest = max((component.name for component in COMPONENTS), key=len) + "-admin.sock"
+        longest = max(
+            (*(f"{component.name}-admin.sock" for component in COMPONENTS), f"serving-{_MOST_SERVING_WORKERS}-lane.sock"), key=len
+        )
         if len(str(data_dir / "run" / longest).encode()) <= _MAX_SOCKET_PATH_BYTES:
             return cls(data_dir, data_dir / "run")
         name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
@@ -171,10 +173,21 @@ def mesh_environment(place: Place, host: str, port: int) -> dict[str, str]:
     return environment
 
 
+def serving_worker_count() -> int:
+    """Returns how many processes predict, as the environment says: a second one answers while the first is restarted.
+
+    Raises:
+        ValueError: It says something that is no such number.
+    """
+    text = os.environ.get("MLMESH_SERVING_WORKERS") or "2"
+    if not (text.isdecimal() and 1 <= int(text) <= _MOST_SERVING_WORKERS):
+        raise ValueError(f"MLMESH_SERVING_WORKERS is a number of processes, 1 to {_MOST_SERVING_WORKERS}; got {text!r}")
+    return int(text)
+
+
 def _serving_names() -> tuple[str, ...]:
-    """The processes that predict: a second one answers while the first is restarted. Only the first is asked to manage models."""
-    count = int(os.environ.get("MLMESH_SERVING_WORKERS", "") or _SERVING_WORKERS)
-    return ("serving", *(f"serving-{number}" for number in range(2, count + 1)))
+    """The processes that predict. Only the first is asked to manage models."""
+    return ("serving", *(f"serving-{number}" for number in range(2, serving_worker_count() + 1)))
 
 
 def _serving_processes(place: Place) -> Iterator[Process]:

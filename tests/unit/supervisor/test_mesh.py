@@ -87,6 +87,13 @@ def test_a_wrong_setting_of_the_supervisor_is_refused_and_named(tmp_path: Path, 
         run_mesh(tmp_path, "127.0.0.1", 0, on_started=lambda _: None)
 
 
+@pytest.mark.parametrize("count", ["0", "65", "two", "-1", "1.5"])
+def test_a_number_of_serving_workers_that_is_none_is_refused_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: str) -> None:
+    monkeypatch.setenv("MLMESH_SERVING_WORKERS", count)
+    with pytest.raises(CannotStart, match="MLMESH_SERVING_WORKERS is a number of processes, 1 to 64"):
+        run_mesh(tmp_path, "127.0.0.1", 0, on_started=lambda _: None)
+
+
 def test_the_data_directory_is_closed_to_others(tmp_path: Path, taken_port: int) -> None:
     with pytest.raises(CannotStart):
         run_mesh(tmp_path / "fresh", "127.0.0.1", taken_port, on_started=lambda _: None)
