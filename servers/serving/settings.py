@@ -66,6 +66,9 @@ class ServingSettings(ServerSettings):
     max_instances: int = Field(default=100_000, ge=1)
     """Most instances in a JSON body."""
 
+    workers: int = Field(default=2, ge=1, le=64)
+    """Processes of `mlmesh up` that predict. One serves as well, and nobody predicts while it is restarted."""
+
     worker: int = Field(default=1, ge=1)
     """Number of this worker. All predict; the first is asked to manage models, and tells the others."""
 
