@@ -17,6 +17,8 @@ from servers.runtime.server import Registration, Server, build_server, run
 from servers.runtime.service_identity import ServiceCredentials
 from servers.runtime.tokens import TokenVerifier
 from servers.serving.artifacts import ArtifactCache
+from servers.serving.batch_queue import BatchLimits
+from servers.serving.batching import Batcher
 from servers.serving.engine import PredictionEngine
 from servers.serving.entries import Limits
 from servers.serving.fleet import FleetServicer
@@ -26,12 +28,14 @@ from servers.serving.loading import OnnxLoader
 from servers.serving.metrics import ServingMetrics
 from servers.serving.model_source import ModelSource, SourceVersion
 from servers.serving.onnx_session import release_memory
+from servers.serving.open_inference.registrations import open_inference
 from servers.serving.other_workers import FIRST_WORKER, OtherWorker, OtherWorkers
 from servers.serving.prediction_ids import new_prediction_id
 from servers.serving.registry_peer import REGISTRY_SERVICE, RegistrySource, check_registry
 from servers.serving.resolution import Resolver
 from servers.serving.servicer import ServingServicer
 from servers.serving.settings import ServingSettings
+from servers.serving.statistics import Statistics
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -67,7 +71,8 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
     )
     models = _loaded_models(settings, source, exposed)
     bodies = BodyParser(settings.max_json_bytes, settings.max_instances)
-    engine = PredictionEngine(resolver, models, bodies, new_id=new_prediction_id, now=utc_now)
+    batcher = Batcher(settings.batch_slice_ms / 1000)
+    engine = PredictionEngine(resolver, models, batcher, bodies, new_id=new_prediction_id, resolve_threads=settings.resolve_threads)
     channels = _channels_to_others(settings, identity)
     servicer = (
         FleetServicer(engine, resolver, models, _other_workers(channels), load_wait_s=settings.load_wait_s)
@@ -76,13 +81,23 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
     )
     return build_server(
         settings,
-        [Registration(serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server, servicer)],
+        [
+            Registration(serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server, servicer),
+            *open_inference(engine, resolver, servicer, settings),
+        ],
         component="serving",
         database=_database(settings),
         dependencies=[Dependency("registry", lambda: check_registry(registry_health), is_required=False)],
         verifier=verifier,
         metrics=exposed,
-        on_close=[identity.close, registry.close, registry_health.close, *(channel.close for channel in channels), models.close],
+        on_close=[
+            identity.close,
+            registry.close,
+            registry_health.close,
+            *(channel.close for channel in channels),
+            models.close,
+            engine.close,
+        ],
     )
 
 
@@ -120,12 +135,18 @@ def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: Coll
     )
     artifacts.clear_scratch()
 
-    def unloaded(version: SourceVersion) -> None:
-        metrics.forget(version)
+    def unloaded(version: SourceVersion, statistics: Statistics) -> None:
+        metrics.forget(version, statistics)
         release_memory()
 
+    batches = BatchLimits(
+        max_rows=settings.max_batch_rows,
+        max_bytes=settings.max_batch_bytes,
+        max_queued_rows=settings.max_queued_rows,
+        max_queued_calls=settings.max_queued_calls,
+    )
     models = LoadedModels(
-        OnnxLoader(artifacts, metrics, intra_op_threads=settings.intra_op_threads),
+        OnnxLoader(artifacts, metrics, batches, intra_op_threads=settings.intra_op_threads),
         Limits(
             max_models=settings.max_loaded_models,
             max_bytes=settings.max_loaded_bytes,

@@ -1,9 +1,10 @@
 """What a run of a model costs: its time as `slope * rows + base`, learnt from the runs themselves.
 
-Least squares over runs whose weight fades with each further one, kept as five sums, so that learning from a run takes less than a
-microsecond. numpy and others have the fit for a list of runs; none has it one run at a time. Noise on a shared machine is one-sided (a run
-is never faster than it can be, and now and then ten times as slow), so a run that took far longer than predicted counts only as a somewhat
-longer one: a lasting change is learnt within a few runs, a single hiccup is hardly seen.
+Least squares over runs whose weight fades with each further one, kept as five sums, so that learning from a run takes about a
+microsecond. Of short runs, of which there are many, most are not even looked at. numpy and others have the fit for a list of runs; none
+has it one run at a time. Noise on a shared machine is one-sided (a run is never faster than it can be, and now and then ten times as slow),
+so a run that took far longer than predicted counts only as a somewhat longer one: a lasting change is learnt within a few runs, a single
+hiccup is hardly seen.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ _SURPRISE = 3.0
 _RUNS_BEFORE_DOUBT = 4
 """Runs before a surprise is one; the first runs are taken as they are."""
 
+_SHORT_S = 0.0005
+"""Of runs shorter than this, one in eight is learnt from once enough are known."""
+
+_ENOUGH = 32
+
 
 class RunCost:
     """The predicted time of a run by its rows."""
 
-    __slots__ = ("_base_s", "_runs", "_slope_s", "_sum", "_sum_n", "_sum_nn", "_sum_nt", "_sum_t")
+    __slots__ = ("_base_s", "_runs", "_seen", "_slope_s", "_sum", "_sum_n", "_sum_nn", "_sum_nt", "_sum_t")
 
     def __init__(self) -> None:
-        self._runs = 0
+        self._runs = self._seen = 0
         self._sum = self._sum_n = self._sum_nn = self._sum_t = self._sum_nt = 0.0
         self._slope_s = self._base_s = 0.0
 
@@ -44,6 +50,9 @@ class RunCost:
             rows: Its rows, 0 or more.
             run_s: How long it took, in seconds.
         """
+        self._seen += 1
+        if run_s < _SHORT_S and self._seen & 7 and self._runs >= _ENOUGH:
+            return
         if self._runs >= _RUNS_BEFORE_DOUBT:
             run_s = min(run_s, _SURPRISE * self.predict(rows))
         self._runs += 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -72,6 +72,9 @@ class BatchLimits:
 class Ticket(Protocol):
     """Where the answer to a call goes; an `asyncio.Future` is one."""
 
+    def __await__(self) -> Generator[Any, None, Outputs]:
+        """Waits for the answer."""
+
     def done(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
@@ -94,7 +97,7 @@ class WaitingCall:
         ticket: Where the answer goes.
     """
 
-    __slots__ = ("batch_rows", "deadline", "feeds", "outputs", "rows", "submitted_at", "ticket")
+    __slots__ = ("batch_rows", "deadline", "feeds", "outputs", "rows", "started_at", "submitted_at", "ticket")
 
     def __init__(self, feeds: Feeds, outputs: tuple[int, ...], rows: int, deadline: float, submitted_at: float, ticket: Ticket) -> None:
         self.feeds = feeds
@@ -105,14 +108,15 @@ class WaitingCall:
         self.ticket = ticket
         self.batch_rows = rows
         """Rows of the run that answered it."""
+        self.started_at = submitted_at
+        """When that run began."""
 
     def size_bytes(self) -> int:
         """Bytes of its inputs; of strings the pointers only."""
         return sum(array.nbytes for array in self.feeds.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Calls that make one run.
 
     Args:
@@ -241,6 +245,8 @@ class ModelQueue:
         Returns:
             The batch; None where nobody is left.
         """
+        if self._calls == 1:
+            return self._lone(now)
         while self._lanes:
             key, lane = next(iter(self._lanes.items()))
             batch = self._of_lane(key, lane, now)
@@ -273,6 +279,14 @@ class ModelQueue:
         """Everyone who waits."""
         for lane in self._lanes.values():
             yield from lane
+
+    def _lone(self, now: float) -> Batch | None:
+        """Takes the only call there is; the usual case where load is low, so it is made short."""
+        key, (call,) = self._lanes.popitem()
+        self._calls = self._rows = 0
+        if not self._is_due(call, now):
+            return None
+        return Batch((call,), call.rows, CloseReason.NOT_SHARED if key is _ALONE else CloseReason.TURN_ENDED)
 
     def _of_lane(self, key: object, lane: deque[WaitingCall], now: float) -> Batch | None:
         first = self._first_due(lane, now)

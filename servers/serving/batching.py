@@ -74,13 +74,14 @@ class BatchScheduler:
         if not self._active:
             return
         queue = self._active[0] if len(self._active) == 1 else self._next()
-        batch = queue.take(self._clock())
+        now = self._clock()
+        batch = queue.take(now)
         self._turn += 1
         if batch is not None:
-            self._run(queue, batch)
+            self._run(queue, batch, now)
             queue.last_turn = self._turn
             self._used_by_last_s = queue.used_s
-            queue.used_s += queue.cost.predict(batch.rows)
+            queue.used_s += max(0.0, queue.ran_at - now)
         if queue.is_empty:
             self._active.remove(queue)
         else:
@@ -95,9 +96,8 @@ class BatchScheduler:
         """How long other models may keep this one waiting: one run of each."""
         return sum(min(other.backlog_s(), other.cost.predict(other.limits.max_rows)) for other in self._active if other is not queue)
 
-    def _run(self, queue: ModelQueue, batch: Batch) -> None:
+    def _run(self, queue: ModelQueue, batch: Batch, started: float) -> None:
         calls = batch.calls
-        started = self._clock()
         try:
             if len(calls) == 1:
                 arrays = queue.run(calls[0].feeds, calls[0].outputs)
@@ -108,8 +108,7 @@ class BatchScheduler:
         except Exception as error:  # whatever it is, each call has to get an answer
             self._failed(queue, batch, error, started)
             return
-        ended = self._clock()
-        queue.ran_at = ended
+        queue.ran_at = ended = self._clock()
         queue.cost.learn(batch.rows, ended - started)
         if len(calls) > 1:
             doubt = _no_rows(queue, arrays, batch) if parts is None else self._difference(queue, batch, parts)
@@ -121,7 +120,7 @@ class BatchScheduler:
                 return
         queue.observer.ran(batch, started, ended - started, is_answer=True)
         for call, part in zip(calls, parts or (), strict=True):
-            call.batch_rows = batch.rows
+            call.batch_rows, call.started_at = batch.rows, started
             if not call.ticket.done():
                 call.ticket.set_result(part)
 

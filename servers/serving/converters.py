@@ -8,14 +8,19 @@ from google.api import httpbody_pb2
 from mlops.common.v1 import tensor_pb2
 from mlops.serving.v1 import served_model_pb2, serving_service_pb2
 
+from servers.serving.batch_queue import CloseReason
 from servers.serving.engine import JsonCall, Prediction
 from servers.serving.entries import ModelView, State
 from servers.serving.model_source import ModelChoice, model_choice
 from servers.serving.signature import Signature, TensorSpec
+from servers.serving.statistics import DURATION_BOUNDS_S, DurationHistogram, StatisticsView
 from servers.serving.tensors import RawTensor, raw_of
 
 _DATATYPES = {value.number: value.name.removeprefix("DATA_TYPE_") for value in tensor_pb2.DataType.DESCRIPTOR.values}
+_NUMBERS = {name: tensor_pb2.DataType.Value(f"DATA_TYPE_{name}") for name in _DATATYPES.values()}
 _STATES = {state: served_model_pb2.ServedModelState.Value(f"SERVED_MODEL_STATE_{state.value}") for state in State}
+
+_CLOSE_REASONS = {reason: served_model_pb2.BatchCloseReason.Value(f"BATCH_CLOSE_REASON_{reason.value}") for reason in CloseReason}
 
 
 def choice_of_selector(selector: served_model_pb2.ModelSelector, project: str) -> ModelChoice:
@@ -70,7 +75,7 @@ def predict_response(prediction: Prediction) -> serving_service_pb2.PredictRespo
 def signature_message(signature: Signature) -> tensor_pb2.Signature:
     """What a model takes and gives."""
     return tensor_pb2.Signature(
-        inputs=[_spec_message(spec) for spec in signature.inputs], outputs=[_spec_message(spec) for spec in signature.outputs]
+        inputs=[_spec_message(spec) for spec in signature.required], outputs=[_spec_message(spec) for spec in signature.outputs]
     )
 
 
@@ -86,16 +91,41 @@ def served_model(view: ModelView) -> served_model_pb2.ServedModel:
         signature=signature_message(view.signature) if view.signature is not None else None,
         load_duration_ms=view.load_duration_s * 1000,
         size_bytes=view.size_bytes,
-        statistics=served_model_pb2.ServingStatistics(
-            success_count=view.statistics.success_count,
-            failure_count=view.statistics.failure_count,
-            row_count=view.statistics.row_count,
-            compute_ms=view.statistics.compute_s * 1000,
-        ),
+        statistics=_statistics_message(view.statistics),
     )
     _set_time(message.load_time, view.load_time)
-    _set_time(message.statistics.last_predict_time, view.statistics.last_predict_time)
     return message
+
+
+def _statistics_message(view: StatisticsView) -> served_model_pb2.ServingStatistics:
+    message = served_model_pb2.ServingStatistics(
+        success_count=view.success_count,
+        failure_count=view.failure_count,
+        row_count=view.row_count,
+        compute_ms=view.compute_s * 1000,
+        refused_count=view.refused_count,
+        abandoned_count=view.abandoned_count,
+        run_count=view.run_count,
+        queue_time=_histogram_message(view.queue_times),
+        run_time=_histogram_message(view.run_times),
+        batch_sizes=[
+            served_model_pb2.BatchSizeStatistics(rows=size.rows, run_count=size.run_count, compute_ms=size.run_s * 1000)
+            for size in view.batch_sizes
+        ],
+        batch_closes=[
+            served_model_pb2.BatchCloseStatistics(reason=_CLOSE_REASONS[reason], run_count=count)
+            for reason, count in sorted(view.close_reasons.items(), key=lambda item: -item[1])
+        ],
+        no_sharing_reason=view.sharing_refusal,
+    )
+    _set_time(message.last_predict_time, view.last_predict_time)
+    return message
+
+
+def _histogram_message(histogram: DurationHistogram) -> served_model_pb2.DurationHistogram:
+    return served_model_pb2.DurationHistogram(
+        bounds_ms=[bound * 1000 for bound in DURATION_BOUNDS_S], counts=histogram.counts, total_ms=histogram.total_s * 1000
+    )
 
 
 def _spec_message(spec: TensorSpec) -> tensor_pb2.TensorSpec:
@@ -103,7 +133,7 @@ def _spec_message(spec: TensorSpec) -> tensor_pb2.TensorSpec:
 
 
 def _datatype_number(name: str) -> tensor_pb2.DataType.ValueType:
-    return tensor_pb2.DataType.Value(f"DATA_TYPE_{name}")
+    return _NUMBERS[name]
 
 
 def _set_time(field: object, value: datetime | None) -> None:

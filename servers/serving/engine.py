@@ -1,37 +1,44 @@
 """One prediction, whatever the protocol it came by: choose the version, read the inputs, run the model, say who answered.
 
-Nothing here knows of gRPC or HTTP, so that every listener calls the same functions: the grpcio servicer, and a worker that batches.
+Nothing here knows of gRPC or HTTP, so that every listener calls the same functions. They are coroutines of one event loop. Where the
+version is known and loaded, they run without a pause until their inputs are queued; whatever blocks happens in threads.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from servers.runtime.errors import DomainError
-from servers.runtime.tracing import span
+from servers.runtime.tracing import current_trace, span
 from servers.serving import json_body, tensors
+from servers.serving.batch_queue import Outputs, WaitingCall
+from servers.serving.batching import Batcher
 from servers.serving.entries import Entry, Loaded
 from servers.serving.errors import InvalidModelChoice, UnknownOutput
 from servers.serving.json_answer import predictions_json
 from servers.serving.json_body import PredictBody
 from servers.serving.loaded_models import LoadedModels
-from servers.serving.model_source import ModelChoice, model_choice
+from servers.serving.model_source import ModelChoice, SourceVersion, model_choice
 from servers.serving.resolution import Resolver
 from servers.serving.signature import DYNAMIC, Signature, TensorSpec, names_of
 from servers.serving.tensors import Feeds, RawTensor
 
 RUN_SPAN = "onnxruntime.run"
-"""Name of the span around a model's run."""
+"""Name of the span around a model's run, and the wait for it."""
+
+_LARGE_BODY_BYTES = 1 << 20
+"""JSON above this is not kept as Python objects while something else is awaited; it takes up to 25 times its size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a model answered.
 
     Args:
@@ -73,32 +80,38 @@ class JsonCall:
 
 
 class PredictionEngine:
-    """Answers predictions.
+    """Answers predictions. Its coroutines belong to one event loop.
 
     Args:
         resolver: Finds versions.
         models: Holds them in memory.
+        batcher: Runs them.
         bodies: Parses JSON.
         new_id: Makes prediction ids.
-        now: The time now.
+        resolve_threads: Calls that ask the registry at the same time.
+        clock: Monotonic seconds.
     """
 
     def __init__(
         self,
         resolver: Resolver,
         models: LoadedModels,
+        batcher: Batcher,
         bodies: json_body.BodyParser,
         *,
         new_id: Callable[[], str],
-        now: Callable[[], datetime],
+        resolve_threads: int = 8,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolver = resolver
         self._models = models
+        self._batcher = batcher
         self._bodies = bodies
         self._new_id = new_id
-        self._now = now
+        self._clock = clock
+        self._asking = ThreadPoolExecutor(resolve_threads, thread_name_prefix="resolve-model")
 
-    def predict(
+    async def predict(
         self, choice: ModelChoice, inputs: Sequence[RawTensor], output_names: Sequence[str] = (), wait_s: float | None = None
     ) -> Prediction:
         """Predicts on typed tensors.
@@ -107,25 +120,46 @@ class PredictionEngine:
             choice: Which version.
             inputs: One tensor an input of the signature.
             output_names: Outputs wanted; empty means all.
-            wait_s: Longest time to wait for the model to be loaded, in seconds; None leaves it to the server.
+            wait_s: How long the caller waits for the answer, in seconds; None where that is not known.
 
         Raises:
             servers.runtime.errors.DomainError: See `servers.serving.errors`.
         """
-        return self._answer(choice, lambda signature: tensors.feeds_of(signature, inputs), output_names, wait_s)
+        deadline = None if wait_s is None else self._clock() + wait_s
+        entry = self._at_hand(choice) or await self._brought(choice, wait_s)
+        try:
+            feeds = tensors.feeds_of(entry.model.session.signature, inputs)
+            return await self._run(entry, feeds, output_names, deadline)
+        except DomainError:
+            entry.model.statistics.failed()
+            raise
+        finally:
+            self._models.release(entry)
 
-    def predict_json(self, call: JsonCall) -> bytes:
+    async def predict_json(self, call: JsonCall) -> bytes:
         """Predicts on JSON and answers JSON; the forms are those of `json_body` and `json_answer`.
 
         Raises:
             servers.runtime.errors.DomainError: See `servers.serving.errors`.
         """
-        with self._bodies.open(call.body) as body:
-            parsed = body.parsed
-            choice = chosen(call, parsed)
-            output_names = parsed.output_names
-            del parsed  # its values go as soon as they are tensors
-            prediction = self._answer(choice, body.feeds, output_names, call.wait_s)
+        deadline = None if call.wait_s is None else self._clock() + call.wait_s
+        body: PredictBody | None = self._bodies.open(call.body)
+        assert body is not None  # noqa: S101  # it becomes None below
+        choice, output_names = chosen(call, body), body.output_names
+        entry = self._at_hand(choice)
+        if entry is None:
+            if len(call.body) > _LARGE_BODY_BYTES:
+                body = None
+            entry = await self._brought(choice, call.wait_s)
+        try:
+            feeds = json_body.feeds_of(entry.model.session.signature, body or self._bodies.open(call.body))
+            del body  # its values go as soon as they are tensors
+            prediction = await self._run(entry, feeds, output_names, deadline)
+        except DomainError:
+            entry.model.statistics.failed()
+            raise
+        finally:
+            self._models.release(entry)
         return predictions_json(
             prediction.outputs,
             name=prediction.name,
@@ -134,24 +168,47 @@ class PredictionEngine:
             prediction_id=prediction.prediction_id,
         )
 
-    def _answer(
-        self, choice: ModelChoice, read: Callable[[Signature], Feeds], output_names: Sequence[str], wait_s: float | None
-    ) -> Prediction:
-        with self._models.lease(self._resolver.resolve(choice), wait_s) as (entry, loaded):
-            try:
-                return self._run(entry, loaded, read, output_names)
-            except DomainError:
-                entry.statistics.failed()
-                loaded.metrics.failed()
-                raise
+    def close(self) -> None:
+        """Ends the threads. Called after the last prediction."""
+        self._asking.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, entry: Entry, loaded: Loaded, read: Callable[[Signature], Feeds], output_names: Sequence[str]) -> Prediction:
+    def _at_hand(self, choice: ModelChoice) -> Entry | None:
+        """Leases the version that a choice stands for, if it is known and loaded."""
+        version = self._resolver.known(choice)
+        return None if version is None else self._models.try_lease(version)
+
+    async def _brought(self, choice: ModelChoice, wait_s: float | None) -> Entry:
+        """Leases the version that a choice stands for, and waits for whatever that takes."""
+        started = self._clock()
+        version = self._resolver.known(choice) or await self._asked(choice)
+        return await self._models.lease(version, None if wait_s is None else max(0.0, wait_s - (self._clock() - started)))
+
+    async def _asked(self, choice: ModelChoice) -> SourceVersion:
+        """Asks the registry in a thread, within the call's own context: its trace goes along."""
+        run = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._asking, run, self._resolver.resolve, choice)
+
+    async def _run(self, entry: Entry, feeds: Feeds, output_names: Sequence[str], deadline: float | None) -> Prediction:
+        loaded, source = entry.model, entry.source
         signature = loaded.session.signature
         indexes = _output_indexes(signature, output_names)
-        feeds = read(signature)
         rows = _rows(signature, feeds)
-        prediction_id = self._new_id()
-        source = entry.source
+        timeout_s = None if deadline is None else deadline - self._clock()
+        trace = current_trace()
+        if trace is None or not trace.is_sampled:
+            prediction_id = self._new_id()
+            arrays: Outputs = await self._batcher.submit(loaded.queue, feeds, indexes, rows, timeout_s).ticket
+        else:
+            prediction_id = self._new_id()
+            arrays = await self._traced(
+                loaded, source, prediction_id, rows, lambda: self._batcher.submit(loaded.queue, feeds, indexes, rows, timeout_s)
+            )
+        outputs = tuple([(signature.outputs[index], array) for index, array in zip(indexes, arrays, strict=True)])
+        return Prediction(outputs, source.name, source.version, loaded.digest, prediction_id)
+
+    async def _traced(
+        self, loaded: Loaded, source: SourceVersion, prediction_id: str, rows: int, submit: Callable[[], WaitingCall]
+    ) -> Outputs:
         with span(RUN_SPAN) as running:
             running.set("mlmesh.project", source.project)
             running.set("mlmesh.model", source.name)
@@ -159,13 +216,11 @@ class PredictionEngine:
             running.set("mlmesh.digest", loaded.digest)
             running.set("mlmesh.rows", rows)
             running.set("mlmesh.prediction_id", prediction_id)
-            started = time.perf_counter()
-            arrays = loaded.session.run(feeds, indexes)
-            run_s = time.perf_counter() - started
-        entry.statistics.answered(rows, run_s, self._now())
-        loaded.metrics.answered(rows, run_s)
-        outputs = tuple((signature.outputs[index], array) for index, array in zip(indexes, arrays, strict=True))
-        return Prediction(outputs, source.name, source.version, loaded.digest, prediction_id)
+            call = submit()
+            arrays: Outputs = await call.ticket
+            running.set("mlmesh.batch_rows", call.batch_rows)
+            running.set("mlmesh.queue_ms", (call.started_at - call.submitted_at) * 1000)
+            return arrays
 
 
 def chosen(call: JsonCall, body: PredictBody) -> ModelChoice:
@@ -204,5 +259,7 @@ def _output_indexes(signature: Signature, names: Sequence[str]) -> tuple[int, ..
 
 def _rows(signature: Signature, feeds: Feeds) -> int:
     """Rows of a prediction: the extent of the first input's first dimension where that may vary, else 1."""
-    spec = next(iter(signature.inputs), None)
-    return int(feeds[spec.name].shape[0]) if spec is not None and spec.shape and spec.shape[0] == DYNAMIC else 1
+    if not signature.required:
+        return 1
+    spec = signature.required[0]
+    return int(feeds[spec.name].shape[0]) if spec.shape and spec.shape[0] == DYNAMIC else 1

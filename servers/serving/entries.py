@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
 from servers.runtime.errors import DomainError
+from servers.serving.batch_queue import BatchLimits, ModelQueue
+from servers.serving.batch_sharing import sharing_of
 from servers.serving.errors import ModelLoadFailed
-from servers.serving.metrics import VersionMetrics
 from servers.serving.model_source import SourceVersion
 from servers.serving.onnx_session import OnnxSession
 from servers.serving.signature import Signature
@@ -54,13 +56,33 @@ class Loaded:
         session: The model, warmed.
         digest: Digest of the file that is run.
         size_bytes: Size of its files.
-        metrics: Counts its predictions.
+        statistics: Counts its predictions.
+        queue: Calls that wait for it.
     """
 
     session: OnnxSession
     digest: str
     size_bytes: int
-    metrics: VersionMetrics
+    statistics: Statistics
+    queue: ModelQueue
+
+
+def loaded_model(
+    source: SourceVersion, session: OnnxSession, digest: str, size_bytes: int, statistics: Statistics, limits: BatchLimits
+) -> Loaded:
+    """Gives a session the queue in which its calls wait.
+
+    Args:
+        source: The version.
+        session: The model, warmed.
+        digest: Digest of the file that is run.
+        size_bytes: Size of its files.
+        statistics: Counts its predictions.
+        limits: What a run and the queue may hold.
+    """
+    name = f"`{source.name}` version {source.version}"
+    queue = ModelQueue(name, session.signature, sharing_of(session.signature), session.run, limits, statistics)
+    return Loaded(session, digest, size_bytes, statistics, queue)
 
 
 class Loader(Protocol):
@@ -73,21 +95,31 @@ class Loader(Protocol):
 
 @dataclass(eq=False)
 class Entry:
-    """One version in the table. Its mutable fields are guarded by the table's lock."""
+    """One version in the table.
+
+    Its mutable fields are written under the table's lock, with two exceptions, because a prediction is not to wait for a lock: `used_at`,
+    and `leases`, which is a list instead of a number since adding to a list and taking from it are atomic.
+    """
 
     source: SourceVersion
     state: State = State.LOADING
     loaded: Loaded | None = None
     error: DomainError | None = None
     size_bytes: int = 0
-    in_flight: int = 0
+    leases: list[None] = field(default_factory=list)
     used_at: float = 0.0
     started_at: float = 0.0
     load_time: datetime | None = None
     load_duration_s: float = 0.0
-    settled: threading.Event = field(default_factory=threading.Event)
+    settled: Future[None] = field(default_factory=Future)
+    """Done when the version is READY or FAILED."""
     emptied: threading.Event = field(default_factory=threading.Event)
-    statistics: Statistics = field(default_factory=Statistics)
+
+    @property
+    def model(self) -> Loaded:
+        """What was loaded; for those who hold a lease."""
+        assert self.loaded is not None  # noqa: S101  # it stays as long as the lease
+        return self.loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,5 +172,5 @@ def view_of(entry: Entry) -> ModelView:
         signature=loaded.session.signature if loaded is not None else None,
         load_time=entry.load_time,
         load_duration_s=entry.load_duration_s,
-        statistics=entry.statistics.view(),
+        statistics=loaded.statistics.view(loaded.queue.sharing.refusal) if loaded is not None else StatisticsView(),
     )

@@ -6,8 +6,7 @@ model has one input), and `tensors` (typed, as in the Open Inference Protocol).
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,6 @@ INPUT_FORMS = ("instances", "inputs", "tensors")
 CHOICE_FIELDS = ("model", "version", "alias", "stage")
 _FIELDS = (*INPUT_FORMS, *CHOICE_FIELDS, "output_names")
 _TENSOR_FIELDS = ("name", "datatype", "shape", "data")
-_LARGE_BODY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +50,6 @@ class PredictBody:
     has_strings: bool
 
 
-class OpenBody:
-    """A parsed body, whose Python objects live until its values have become tensors.
-
-    Args:
-        parsed: The body.
-        release: Called once, when they are gone.
-    """
-
-    def __init__(self, parsed: PredictBody, release: Callable[[], None]) -> None:
-        self._parsed: PredictBody | None = parsed
-        self._release = release
-
-    def __enter__(self) -> OpenBody:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    @property
-    def parsed(self) -> PredictBody:
-        """The body, before `feeds`."""
-        assert self._parsed is not None  # noqa: S101  # nobody asks after feeds
-        return self._parsed
-
-    def feeds(self, signature: Signature) -> Feeds:
-        """Reads the inputs of a run; see `feeds_of`. Can be called once."""
-        feeds = feeds_of(signature, self.parsed)
-        self._close()
-        return feeds
-
-    def _close(self) -> None:
-        if self._parsed is not None:
-            self._parsed = None
-            self._release()
-
-
 class BodyParser:
     """Reads bodies, and keeps what they may cost within bounds.
 
@@ -99,12 +61,9 @@ class BodyParser:
     def __init__(self, max_bytes: int, max_rows: int) -> None:
         self._max_bytes = max_bytes
         self._max_rows = max_rows
-        # Python objects take up to 25 times the room of their JSON, so few large bodies are Python objects at the same time. Parsing
-        # holds the interpreter lock anyway.
-        self._large = threading.BoundedSemaphore(2)
 
-    def open(self, body: bytes) -> OpenBody:
-        """Parses a body. Use the result in a `with` block.
+    def open(self, body: bytes) -> PredictBody:
+        """Parses a body. As Python objects it takes up to 25 times the room of its JSON, so keep the result no longer than needed.
 
         Raises:
             InvalidPredictBody: If it is not the JSON of a prediction.
@@ -113,14 +72,7 @@ class BodyParser:
         if len(body) > self._max_bytes:
             text = f"the body has {len(body)} bytes; at most {self._max_bytes} are allowed"
             raise PredictionTooLarge(f"{text}. Send fewer instances a call, or raw tensors over gRPC")
-        if len(body) <= _LARGE_BODY_BYTES:
-            return OpenBody(self.parse(body), lambda: None)
-        self._large.acquire()
-        try:
-            return OpenBody(self.parse(body), self._large.release)
-        except BaseException:
-            self._large.release()
-            raise
+        return self.parse(body)
 
     def parse(self, body: bytes) -> PredictBody:
         """Parses a body of any size; see `open`."""
@@ -171,23 +123,24 @@ def _feeds_of_instances(signature: Signature, body: PredictBody) -> Feeds:
         raise _wrong("instances", f"`instances` is a list with one entry a row; got {shown(rows)}")
     if rows and isinstance(rows[0], dict):
         return _feeds_of_objects(signature, rows)
-    if len(signature.inputs) != 1:
-        text = (
-            f"the model has {len(signature.inputs)} inputs, so each instance is an object keyed by input name: {names_of(signature.inputs)}"
-        )
+    if len(signature.required) != 1:
+        named = names_of(signature.required)
+        text = f"the model has {len(signature.required)} inputs, so each instance is an object keyed by input name: {named}"
         raise _wrong("instances[0]" if rows else "instances", text)
-    return {signature.inputs[0].name: _column(rows, signature.inputs[0], "instances", has_strings=body.has_strings)}
+    return {signature.required[0].name: _column(rows, signature.required[0], "instances", has_strings=body.has_strings)}
 
 
 def _feeds_of_objects(signature: Signature, rows: Sequence[object]) -> Feeds:
-    names = frozenset(spec.name for spec in signature.inputs)
+    names = frozenset(spec.name for spec in signature.required)
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise _wrong(f"instances[{index}]", f"the first instance is an object, so every one has to be; got {shown(row)}")
         if row.keys() != names:
             _check_keys(signature, row, f"instances[{index}]")
+            optional = next(name for name in row if name not in names)
+            raise _wrong(f"instances[{index}].{optional}", f"input `{optional}` is one for all rows; send `inputs` instead of `instances`")
     feeds: Feeds = {}
-    for spec in signature.inputs:
+    for spec in signature.required:
         name = spec.name
         column = [row[name] for row in rows]  # type: ignore[index]  # every row was found to be an object
         try:
@@ -200,15 +153,16 @@ def _feeds_of_objects(signature: Signature, rows: Sequence[object]) -> Feeds:
 def _feeds_of_columns(signature: Signature, body: PredictBody) -> Feeds:
     columns = body.values
     if not isinstance(columns, dict):
-        if len(signature.inputs) != 1:
+        if len(signature.required) != 1:
             text = f"`inputs` is an object with one entry an input: {names_of(signature.inputs)}; got {shown(columns)}"
             raise _wrong("inputs", text)
-        spec = signature.inputs[0]
+        spec = signature.required[0]
         return {spec.name: json_values.array_of(columns, spec, "inputs", has_strings=body.has_strings)}
     _check_keys(signature, columns, "inputs")
     return {
         spec.name: json_values.array_of(columns[spec.name], spec, f"inputs.{spec.name}", has_strings=body.has_strings)
         for spec in signature.inputs
+        if spec.name in columns
     }
 
 
@@ -225,7 +179,9 @@ def _feeds_of_tensors(signature: Signature, body: PredictBody) -> Feeds:
         if spec.name in feeds:
             raise _wrong(f"{path}.name", f"input `{spec.name}` is given twice")
         feeds[spec.name] = _tensor_values(tensor, spec, path, has_strings=body.has_strings)
-    missing = [(f"tensors.{spec.name}", f"input `{spec.name}` ({spec}) is missing") for spec in signature.inputs if spec.name not in feeds]
+    missing = [
+        (f"tensors.{spec.name}", f"input `{spec.name}` ({spec}) is missing") for spec in signature.required if spec.name not in feeds
+    ]
     if missing:
         raise InvalidTensor(missing[0][1], field_violations=missing[:MAX_VIOLATIONS])
     return feeds
@@ -286,7 +242,9 @@ def _check_keys(signature: Signature, entries: Mapping[str, object], path: str) 
         for key in entries
         if key not in names
     ]
-    wrong += [(f"{path}.{spec.name}", f"input `{spec.name}` ({spec}) is missing") for spec in signature.inputs if spec.name not in entries]
+    wrong += [
+        (f"{path}.{spec.name}", f"input `{spec.name}` ({spec}) is missing") for spec in signature.required if spec.name not in entries
+    ]
     if wrong:
         raise InvalidTensor(f"{path}: {wrong[0][1]}", field_violations=wrong[:MAX_VIOLATIONS])
 

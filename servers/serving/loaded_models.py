@@ -3,14 +3,20 @@
 Every version is an entry with a state: LOADING → READY → UNLOADING, or FAILED. Loading happens in threads of its own, once however many
 callers want the version, and holds no lock while others predict. An entry that unloads takes no new predictions, finishes those it has,
 and then lets go of its memory; whoever asks for the version meanwhile gets a new entry.
+
+A prediction takes and returns its lease without the table's lock. It adds its lease first and looks at the state after that; who unloads
+changes the state first and looks for leases after that. So at least one of the two sees the other.
 """
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -18,30 +24,11 @@ from servers.runtime.errors import DomainError
 from servers.serving.entries import Entry, Limits, Loaded, Loader, ModelView, State, failure_of, view_of
 from servers.serving.errors import ModelLoadFailed, ModelLoading, ModelNotLoaded
 from servers.serving.model_source import Key, SourceVersion
+from servers.serving.statistics import Statistics
 
 _LOGGER = logging.getLogger(__name__)
 _SHARE_OF_DEADLINE = 0.9
 """Part of a caller's time that is spent waiting for a load; the rest is for telling that it is not ready."""
-
-
-class Lease:
-    """One use of a loaded version. It stays in memory until the `with` block ends."""
-
-    __slots__ = ("_acquire", "_entry", "_release")
-
-    def __init__(self, acquire: Callable[[], tuple[Entry, Loaded]], release: Callable[[Entry], None]) -> None:
-        self._acquire = acquire
-        self._release = release
-        self._entry: Entry | None = None
-
-    def __enter__(self) -> tuple[Entry, Loaded]:
-        self._entry, loaded = self._acquire()
-        return self._entry, loaded
-
-    def __exit__(self, *_: object) -> None:
-        entry, self._entry = self._entry, None
-        if entry is not None:
-            self._release(entry)
 
 
 class LoadedModels:
@@ -52,7 +39,7 @@ class LoadedModels:
         limits: What the table may hold.
         now: The time now.
         load_threads: Versions loaded at the same time.
-        on_unloaded: Told of each version that has left memory.
+        on_unloaded: Told of each version that has left memory, and what counted its predictions.
         clock: Monotonic seconds.
     """
 
@@ -63,7 +50,7 @@ class LoadedModels:
         *,
         now: Callable[[], datetime],
         load_threads: int = 1,
-        on_unloaded: Callable[[SourceVersion], None] = lambda _: None,
+        on_unloaded: Callable[[SourceVersion, Statistics], None] = lambda _source, _statistics: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
@@ -78,21 +65,51 @@ class LoadedModels:
         self._loaders = ThreadPoolExecutor(load_threads, thread_name_prefix="load-model")
         self._disposer = ThreadPoolExecutor(1, thread_name_prefix="unload-model")
 
-    def lease(self, source: SourceVersion, wait_s: float | None = None) -> Lease:
-        """Holds a READY version in memory for one prediction, loading it first where it is not there.
+    def try_lease(self, source: SourceVersion) -> Entry | None:
+        """Holds a READY version in memory for one prediction, until `release`. Waits for nothing.
+
+        Returns:
+            Its entry; None where it is not READY.
+        """
+        entry = self._entries.get(source.key)
+        if entry is None or entry.state is not State.READY:
+            return None
+        entry.leases.append(None)
+        if entry.state is not State.READY:  # it has begun to unload in between
+            self.release(entry)
+            return None
+        entry.used_at = self._clock()
+        return entry
+
+    async def lease(self, source: SourceVersion, wait_s: float | None = None) -> Entry:
+        """Holds a version in memory for one prediction, until `release`, loading it first where it is not there.
 
         Args:
             source: The version.
             wait_s: How long the caller waits for an answer, in seconds; None where that is not known. The limit's time counts besides.
 
-        Returns:
-            A context manager that gives the entry and what was loaded. Entering it raises
-
-            - `ModelLoading`, if the version is not ready in time, or too many calls wait already,
-            - `ModelLoadFailed`, if it cannot be loaded, now or when it was tried before,
-            - any other `DomainError` that kept it from being loaded.
+        Raises:
+            ModelLoading: If the version is not ready in time, or too many calls wait already.
+            ModelLoadFailed: If it cannot be loaded, now or when it was tried before.
+            servers.runtime.errors.DomainError: Whatever else kept it from being loaded.
         """
-        return Lease(lambda: self._acquire(source, wait_s), self._release)
+        limit_s = self._limits.load_wait_s
+        deadline = self._clock() + (limit_s if wait_s is None else min(limit_s, wait_s * _SHARE_OF_DEADLINE))
+        while True:
+            leased = self.try_lease(source)
+            if leased is not None:
+                return leased
+            entry = self._wanted(source)
+            with self._waiting_for(entry):
+                await _settled(entry, max(0.0, deadline - self._clock()))
+            self._check_settled(entry)
+
+    def release(self, entry: Entry) -> None:
+        """Ends a lease."""
+        entry.leases.pop()
+        if entry.state is State.UNLOADING:
+            with self._lock:
+                self._let_go_if_empty(entry)
 
     def load(self, source: SourceVersion) -> ModelView:
         """Loads a version, also one that FAILED before, and waits until it is READY.
@@ -104,12 +121,13 @@ class LoadedModels:
             entry = self._entries.get(source.key)
             if entry is not None and entry.state is State.FAILED:
                 del self._entries[entry.source.key]
-        entry, _ = self._acquire(source, None)
-        try:
-            with self._lock:
-                return view_of(entry)
-        finally:
-            self._release(entry)
+        entry = self._wanted(source)
+        if not entry.settled.done():
+            with self._waiting_for(entry):
+                concurrent.futures.wait([entry.settled], self._limits.load_wait_s)
+        self._check_settled(entry)
+        with self._lock:
+            return view_of(entry)
 
     def unload(self, project: str, name: str, version: int = 0) -> list[int]:
         """Unloads a version, or all of a model, and waits for their predictions.
@@ -162,38 +180,30 @@ class LoadedModels:
                 self._begin_unload(entry)
         self._disposer.shutdown(wait=True)
 
-    def _acquire(self, source: SourceVersion, wait_s: float | None) -> tuple[Entry, Loaded]:
-        limit_s = self._limits.load_wait_s
-        deadline = self._clock() + (limit_s if wait_s is None else min(limit_s, wait_s * _SHARE_OF_DEADLINE))
-        while True:
-            with self._lock:
-                entry = self._entries.get(source.key) or self._begin_load(source)
-                if entry.loaded is not None:
-                    entry.in_flight += 1
-                    entry.used_at = self._clock()
-                    return entry, entry.loaded
-                if entry.state is State.FAILED:
-                    raise failure_of(entry)
-            self._await(entry, deadline)
+    def _wanted(self, source: SourceVersion) -> Entry:
+        """The entry of a version, which begins to be loaded if it is not there."""
+        with self._lock:
+            entry = self._entries.get(source.key) or self._begin_load(source)
+            if entry.state is State.FAILED:
+                raise failure_of(entry)
+            return entry
 
-    def _await(self, entry: Entry, deadline: float) -> None:
-        """Waits for a load; for so many at a time only, since each keeps a worker thread from other models' predictions."""
-        named = f"`{entry.source.name}` version {entry.source.version}"
+    @contextlib.contextmanager
+    def _waiting_for(self, entry: Entry) -> Iterator[None]:
+        """Around the wait for a load. Only so many calls wait at a time: each holds its inputs, and over grpcio a worker thread."""
         if not self._waiting.acquire(blocking=False):
-            raise ModelLoading(f"{named} is being loaded, and {self._limits.max_waiting} calls wait for models already", retry_after_s=1)
+            text = f"{_named(entry)} is being loaded, and {self._limits.max_waiting} calls wait for models already"
+            raise ModelLoading(text, retry_after_s=1)
         try:
-            is_settled = entry.settled.wait(max(0.0, deadline - self._clock()))
+            yield
         finally:
             self._waiting.release()
-        if not is_settled:
-            raise ModelLoading(f"{named} is being loaded and was not ready in time; try again", retry_after_s=1)
+
+    def _check_settled(self, entry: Entry) -> None:
+        if not entry.settled.done():
+            raise ModelLoading(f"{_named(entry)} is being loaded and was not ready in time; try again", retry_after_s=1)
         if entry.error is not None:
             raise failure_of(entry)
-
-    def _release(self, entry: Entry) -> None:
-        with self._lock:
-            entry.in_flight -= 1
-            self._let_go_if_empty(entry)
 
     def _begin_load(self, source: SourceVersion) -> Entry:
         entry = Entry(source, started_at=self._clock(), used_at=self._clock())
@@ -222,7 +232,7 @@ class LoadedModels:
             entry.load_duration_s = self._clock() - entry.started_at
             entry.state = State.READY
             entry.used_at = self._clock()
-            entry.settled.set()
+            entry.settled.set_result(None)
         _LOGGER.info("loaded `%s` version %d in %.0f ms", entry.source.name, entry.source.version, entry.load_duration_s * 1000)
 
     def _settle_failure(self, entry: Entry, error: DomainError) -> None:
@@ -238,7 +248,7 @@ class LoadedModels:
             failed = [other for other in self._entries.values() if other.state is State.FAILED]
             for other in sorted(failed, key=lambda other: other.used_at)[: max(0, len(failed) - self._limits.max_failed)]:
                 del self._entries[other.source.key]
-            entry.settled.set()
+            entry.settled.set_result(None)
         _LOGGER.warning("loading `%s` version %d failed: %s", entry.source.name, entry.source.version, error.message)
 
     def _make_room(self, entry: Entry, size_bytes: int) -> None:
@@ -266,15 +276,34 @@ class LoadedModels:
         return entry
 
     def _let_go_if_empty(self, entry: Entry) -> None:
-        if entry.state is State.UNLOADING and entry.in_flight == 0 and entry in self._leaving:
+        if entry.state is State.UNLOADING and not entry.leases and entry in self._leaving:
             self._leaving.discard(entry)
             self._disposer.submit(self._dispose, entry)
 
     def _dispose(self, entry: Entry) -> None:
         """Gives the memory back, away from the lock: a large model takes a while to tear down."""
         try:
+            statistics = entry.model.statistics
             entry.loaded = None
-            self._on_unloaded(entry.source)
+            self._on_unloaded(entry.source, statistics)
         finally:
             entry.emptied.set()
         _LOGGER.info("unloaded `%s` version %d", entry.source.name, entry.source.version)
+
+
+async def _settled(entry: Entry, timeout_s: float) -> None:
+    """Waits until a load has ended, or the time is over."""
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+
+    def wake(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            loop.call_soon_threadsafe(woken.set)
+
+    entry.settled.add_done_callback(wake)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(woken.wait(), timeout_s)
+
+
+def _named(entry: Entry) -> str:
+    return f"`{entry.source.name}` version {entry.source.version}"

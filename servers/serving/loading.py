@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from servers.serving.artifacts import ArtifactCache
-from servers.serving.entries import Loaded
+from servers.serving.batch_queue import BatchLimits
+from servers.serving.entries import Loaded, loaded_model
 from servers.serving.metrics import ServingMetrics
 from servers.serving.model_source import SourceVersion
 from servers.serving.onnx_session import OnnxSession
@@ -21,12 +22,14 @@ class OnnxLoader:
     Args:
         artifacts: Brings the files.
         metrics: Counts loads.
+        batches: What a run and a queue may hold.
         intra_op_threads: Threads that share one operator.
     """
 
-    def __init__(self, artifacts: ArtifactCache, metrics: ServingMetrics, *, intra_op_threads: int) -> None:
+    def __init__(self, artifacts: ArtifactCache, metrics: ServingMetrics, batches: BatchLimits, *, intra_op_threads: int) -> None:
         self._artifacts = artifacts
         self._metrics = metrics
+        self._batches = batches
         self._intra_op_threads = intra_op_threads
 
     def __call__(self, version: SourceVersion, reserve: Callable[[int], None]) -> Loaded:
@@ -52,4 +55,4 @@ class OnnxLoader:
             refusal = session.warm_up()
         if refusal:
             _LOGGER.info("`%s` version %d does not run on zeros, so it is not warmed: %s", version.name, version.version, refusal)
-        return Loaded(session, files.digest, files.size_bytes, self._metrics.version(version))
+        return loaded_model(version, session, files.digest, files.size_bytes, self._metrics.version(version), self._batches)

@@ -1,45 +1,29 @@
-"""What serving counts, for Prometheus."""
+"""What serving counts, for Prometheus.
+
+A prediction touches no metric: the series of a version are made from its statistics when somebody asks for them.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter as Counts
+from collections.abc import Iterable
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from servers.serving.batch_queue import CloseReason
 from servers.serving.model_source import SourceVersion
+from servers.serving.statistics import DURATION_BOUNDS_S, DurationHistogram, Statistics, StatisticsView, together
 
-_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _LABELS = ("project", "model", "version")
+_ROW_BOUNDS = tuple(1 << power for power in range(15))
+
+_Labels = tuple[str, str, str]
 
 
-class VersionMetrics:
-    """The series of one version, looked up once.
-
-    Args:
-        metrics: All metrics of serving.
-        source: The version.
-    """
-
-    def __init__(self, metrics: ServingMetrics, source: SourceVersion) -> None:
-        labels = _labels(source)
-        self._success = metrics.predictions.labels(*labels, "success")
-        self._failure = metrics.predictions.labels(*labels, "failure")
-        self._rows = metrics.rows.labels(*labels)
-        self._run = metrics.run_seconds.labels(*labels)
-
-    def answered(self, rows: int, compute_s: float) -> None:
-        """Counts a prediction that was answered."""
-        self._success.inc()
-        self._rows.inc(rows)
-        self._run.observe(compute_s)
-
-    def failed(self) -> None:
-        """Counts a prediction that was refused or failed."""
-        self._failure.inc()
-
-
-class ServingMetrics:
+class ServingMetrics(Collector):
     """The metrics of serving.
 
     Args:
@@ -47,38 +31,89 @@ class ServingMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.predictions = Counter(
-            "mlmesh_serving_predictions", "Predictions by model and outcome.", (*_LABELS, "outcome"), registry=registry
-        )
-        self.rows = Counter("mlmesh_serving_rows", "Rows predicted.", _LABELS, registry=registry)
-        self.run_seconds = Histogram(
-            "mlmesh_serving_run_seconds", "Time of one run in ONNX Runtime, in seconds.", _LABELS, registry=registry, buckets=_BUCKETS_S
-        )
         self.loads = Counter("mlmesh_serving_loads", "Loads of models by outcome.", ("outcome",), registry=registry)
         self.load_seconds = Histogram("mlmesh_serving_load_seconds", "Time to fetch, load and warm a model, in seconds.", registry=registry)
         self.ready_models = Gauge("mlmesh_serving_ready_models", "Versions that answer predictions.", registry=registry)
         self._lock = threading.Lock()
-        self._users: Counts[tuple[str, str, str]] = Counts()
+        self._living: dict[_Labels, list[Statistics]] = {}
+        self._departed: dict[_Labels, StatisticsView] = {}
+        registry.register(self)
 
-    def version(self, source: SourceVersion) -> VersionMetrics:
-        """The series of one version. Each call wants a `forget` when the version has left memory."""
+    def version(self, source: SourceVersion) -> Statistics:
+        """Begins to count for a version. Wants a `forget` when it has left memory."""
+        statistics = Statistics()
         with self._lock:
-            self._users[_labels(source)] += 1
-            return VersionMetrics(self, source)
+            self._living.setdefault(_labels(source), []).append(statistics)
+        return statistics
 
-    def forget(self, source: SourceVersion) -> None:
-        """Drops the series of a version that was unloaded and is not loaded again already, so that they do not pile up."""
+    def forget(self, source: SourceVersion, statistics: Statistics) -> None:
+        """Drops the series of a version that was unloaded, so that they do not pile up.
+
+        Where it is loaded again already, its series go on from what they were, since a counter never falls.
+        """
         labels = _labels(source)
         with self._lock:
-            self._users[labels] -= 1
-            if self._users[labels] > 0:
+            living = self._living.get(labels, [])
+            if statistics in living:
+                living.remove(statistics)
+            if living:
+                self._departed[labels] = together([self._departed.get(labels, StatisticsView()), statistics.view()])
                 return
-            del self._users[labels]
-            for outcome in ("success", "failure"):
-                self.predictions.remove(*labels, outcome)
-            self.rows.remove(*labels)
-            self.run_seconds.remove(*labels)
+            self._living.pop(labels, None)
+            self._departed.pop(labels, None)
+
+    def describe(self) -> Iterable[Metric]:
+        """The names, for the registry's check of duplicates."""
+        return self._families({})
+
+    def collect(self) -> Iterable[Metric]:
+        """The series now."""
+        with self._lock:
+            generations = {labels: (self._departed.get(labels), list(living)) for labels, living in self._living.items()}
+        return self._families(
+            {
+                labels: together([*([departed] if departed else []), *(statistics.view() for statistics in living)])
+                for labels, (departed, living) in generations.items()
+            }
+        )
+
+    def _families(self, views: dict[_Labels, StatisticsView]) -> list[Metric]:
+        predictions = CounterMetricFamily("mlmesh_serving_predictions", "Predictions by model and outcome.", labels=(*_LABELS, "outcome"))
+        refused = CounterMetricFamily(
+            "mlmesh_serving_refused", "Predictions refused because too many waited or their time did not suffice.", labels=_LABELS
+        )
+        abandoned = CounterMetricFamily("mlmesh_serving_abandoned", "Predictions whose callers left before the run.", labels=_LABELS)
+        rows = CounterMetricFamily("mlmesh_serving_rows", "Rows predicted.", labels=_LABELS)
+        closed = CounterMetricFamily("mlmesh_serving_batches_closed", "Runs by why they took no further call.", labels=(*_LABELS, "reason"))
+        runs = HistogramMetricFamily("mlmesh_serving_run_seconds", "Time of one run in ONNX Runtime, in seconds.", labels=_LABELS)
+        queue = HistogramMetricFamily(
+            "mlmesh_serving_queue_seconds", "Time that a prediction waited for its run, in seconds.", labels=_LABELS
+        )
+        sizes = HistogramMetricFamily("mlmesh_serving_batch_rows", "Rows of one run.", labels=_LABELS)
+        for labels, view in views.items():
+            predictions.add_metric((*labels, "success"), view.success_count)
+            predictions.add_metric((*labels, "failure"), view.failure_count)
+            refused.add_metric(labels, view.refused_count)
+            abandoned.add_metric(labels, view.abandoned_count)
+            rows.add_metric(labels, view.row_count)
+            for reason in CloseReason:
+                closed.add_metric((*labels, reason.value.lower()), view.close_reasons.get(reason, 0))
+            runs.add_metric(labels, _duration_buckets(view.run_times), view.run_times.total_s)
+            queue.add_metric(labels, _duration_buckets(view.queue_times), view.queue_times.total_s)
+            sizes.add_metric(labels, _row_buckets(view), sum(size.rows * size.run_count for size in view.batch_sizes))
+        return [predictions, refused, abandoned, rows, closed, runs, queue, sizes]
 
 
-def _labels(source: SourceVersion) -> tuple[str, str, str]:
+def _duration_buckets(histogram: DurationHistogram) -> list[tuple[str, float]]:
+    bounds = [*map(str, DURATION_BOUNDS_S), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))
+
+
+def _row_buckets(view: StatisticsView) -> list[tuple[str, float]]:
+    bounds = (*_ROW_BOUNDS, float("inf"))
+    counts = [(bound, sum(size.run_count for size in view.batch_sizes if size.rows <= bound)) for bound in bounds]
+    return [("+Inf" if bound == float("inf") else str(float(bound)), count) for bound, count in counts]
+
+
+def _labels(source: SourceVersion) -> _Labels:
     return source.project, source.name, str(source.version)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from servers.serving.errors import InvalidModelChoice
 
@@ -19,8 +20,7 @@ Key = tuple[str, str, int]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
+class ModelChoice(NamedTuple):
     """Which version of a model is meant. At most one of `version`, `alias` and `stage` is set.
 
     Args:
@@ -50,6 +50,7 @@ class ModelChoice:
         return f"model `{self.name}`{chosen} in project `{self.project}`"
 
 
+@functools.lru_cache(maxsize=4096)
 def model_choice(name: str, *, project: str = "", version: int = 0, alias: str = "", stage: str = "", field: str = "model") -> ModelChoice:
     """Checks what a request says about the model.
 

@@ -1,6 +1,7 @@
 """One ONNX model in ONNX Runtime: made from verified bytes, run on numpy arrays.
 
-One thread a run, and none that spins: throughput comes from runs beside each other, and idle models cost nothing.
+One thread a run, and none that spins: throughput comes from batches and processes, and idle models cost nothing. Why sessions share
+neither threads nor an arena: ADR 42.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ctypes
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import onnxruntime
 
 from servers.serving.errors import ModelLoadFailed, ModelRunRefused, PredictionTooLarge
 from servers.serving.signature import BY_ONNX_NAME, DYNAMIC, Signature, TensorSpec
+from servers.serving.single_row_run import SingleRowRun
 from servers.serving.tensors import Feeds
 
 _BFLOAT16 = 16
@@ -60,11 +63,16 @@ class OnnxSession:
         except Exception as error:  # its exceptions share no base class, and every one means that the file cannot be run
             raise ModelLoadFailed(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {_detail(error)}") from None
         self.signature = Signature(
-            tuple(_spec(argument, "input") for argument in self._session.get_inputs()),
+            (
+                *(_spec(argument, "input") for argument in self._session.get_inputs()),
+                *(replace(_spec(argument, "input"), is_optional=True) for argument in self._session.get_overridable_initializers()),
+            ),
             tuple(_spec(argument, "output") for argument in self._session.get_outputs()),
         )
+        self._all_outputs = tuple(range(len(self.signature.outputs)))
         self._output_names = [spec.name for spec in self.signature.outputs]
         self._needs_binding = any(spec.datatype == "BF16" for spec in (*self.signature.inputs, *self.signature.outputs))
+        self._single_row = SingleRowRun(self._session, self.signature) if SingleRowRun.is_possible(self.signature) else None
 
     def run(self, feeds: Feeds, outputs: Sequence[int] = ()) -> list[np.ndarray[Any, Any]]:
         """Runs the model. May be called from several threads.
@@ -80,7 +88,24 @@ class OnnxSession:
             ModelRunRefused: If the model cannot be run on these inputs.
             PredictionTooLarge: If memory does not suffice.
         """
-        names = [self._output_names[index] for index in outputs] if outputs else self._output_names
+        is_all = not outputs or tuple(outputs) == self._all_outputs
+        if self._single_row is not None and is_all:
+            arrays = self._run_single_row(self._single_row, feeds)
+            if arrays is not None:
+                return arrays
+        names = self._output_names if is_all else [self._output_names[index] for index in outputs]
+        return self._run(feeds, names)
+
+    def _run_single_row(self, single_row: SingleRowRun, feeds: Feeds) -> list[np.ndarray[Any, Any]] | None:
+        try:
+            return single_row.run(feeds)
+        except Exception:  # the other way says what is wrong, as far as it is
+            arrays = self._run(feeds, self._output_names)
+        # It runs well without buffers made ahead: an output has another shape than the signature made believe.
+        self._single_row = None
+        return arrays
+
+    def _run(self, feeds: Feeds, names: list[str]) -> list[np.ndarray[Any, Any]]:
         try:
             if self._needs_binding:
                 return self._run_bound(feeds, names)
@@ -99,7 +124,7 @@ class OnnxSession:
         Returns:
             Why the run failed, which says little: zeros may be values that the model refuses. Empty where it went well.
         """
-        feeds = {spec.name: _zeros(spec) for spec in self.signature.inputs}
+        feeds = {spec.name: _zeros(spec) for spec in self.signature.required}
         try:
             self.run(feeds)
         except (ModelRunRefused, PredictionTooLarge) as error:
@@ -112,6 +137,8 @@ class OnnxSession:
         specs = {spec.name: spec for spec in self.signature.outputs}
         kept = []
         for spec in self.signature.inputs:
+            if spec.name not in feeds:
+                continue
             array = np.ascontiguousarray(feeds[spec.name]).reshape(feeds[spec.name].shape)
             kept.append(array)
             if spec.datatype == "BF16":

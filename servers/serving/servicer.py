@@ -28,15 +28,15 @@ class ServingServicer(serving_service_pb2_grpc.ModelServingServiceServicer):
         self._resolver = resolver
         self._models = models
 
-    def Predict(self, request: serving_service_pb2.PredictRequest, context: ServicerContext) -> serving_service_pb2.PredictResponse:
+    async def Predict(self, request: serving_service_pb2.PredictRequest, context: ServicerContext) -> serving_service_pb2.PredictResponse:
         """Predicts on typed tensors."""
         choice = converters.choice_of_selector(request.model, request.project)
         inputs = [converters.raw_tensor(tensor) for tensor in request.inputs]
-        return converters.predict_response(self._engine.predict(choice, inputs, request.output_names, context.time_remaining()))
+        return converters.predict_response(await self._engine.predict(choice, inputs, request.output_names, context.time_remaining()))
 
-    def PredictJson(self, request: serving_service_pb2.PredictJsonRequest, context: ServicerContext) -> httpbody_pb2.HttpBody:
+    async def PredictJson(self, request: serving_service_pb2.PredictJsonRequest, context: ServicerContext) -> httpbody_pb2.HttpBody:
         """Predicts on JSON."""
-        return converters.json_body(self._engine.predict_json(converters.json_call(request, context.time_remaining())))
+        return converters.json_body(await self._engine.predict_json(converters.json_call(request, context.time_remaining())))
 
     def ListServedModels(
         self, request: serving_service_pb2.ListServedModelsRequest, context: ServicerContext

@@ -52,13 +52,31 @@ class ServingSettings(ServerSettings):
     """Longest time a call waits for its model to be loaded, in seconds."""
 
     max_load_waiters: int = Field(default=8, ge=1)
-    """Calls that wait for models at the same time. Each holds one of `worker_threads`, so keep it well below: the rest predicts on."""
+    """Calls that wait for loads at the same time. On the gRPC listener each holds one of `worker_threads`, so keep it well below."""
 
     max_failed_models: int = Field(default=256, ge=1)
     """FAILED versions remembered with their reasons."""
 
     intra_op_threads: int = Field(default=1, ge=1, le=256)
     """Threads that share one operator of one run. More help large models, and slow small ones down."""
+
+    max_batch_rows: int = Field(default=1024, ge=1)
+    """Most rows of predictions that share a run. A single prediction may have more."""
+
+    max_batch_bytes: int = Field(default=16 * 1024**2, ge=1)
+    """Most bytes of inputs of predictions that share a run. A single prediction may have more."""
+
+    max_queued_rows: int = Field(default=65_536, ge=1)
+    """Most rows that wait for one model; predictions beyond are refused at once."""
+
+    max_queued_calls: int = Field(default=4096, ge=1)
+    """Most predictions that wait for one model, likewise."""
+
+    batch_slice_ms: float = Field(default=2.0, ge=0, le=1000)
+    """How long predictions are run before requests are read again, in milliseconds. A run that has begun is not interrupted."""
+
+    resolve_threads: int = Field(default=8, ge=1, le=256)
+    """Calls that ask the registry for a version at the same time; others queue."""
 
     max_json_bytes: int = Field(default=8 * 1024**2, ge=1024)
     """Largest JSON body of a prediction, in bytes. As Python objects it takes up to 25 times as much for a moment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -84,9 +84,12 @@ class TensorSpec:
 
     def admits(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of that shape fits."""
-        return len(shape) == len(self.shape) and all(
-            extent == wanted or wanted == DYNAMIC for extent, wanted in zip(shape, self.shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        for extent, wanted in zip(shape, self.shape, strict=True):  # noqa: SIM110  # every prediction comes through here
+            if extent != wanted and wanted != DYNAMIC:
+                return False
+        return True
 
     def __str__(self) -> str:
         return f"{self.datatype} {list(self.shape)}"
@@ -94,14 +97,35 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Inputs and outputs of a model, in its own order."""
+    """Inputs and outputs of a model, in its own order.
+
+    Args:
+        inputs: What it takes; optional ones last.
+        outputs: What it gives.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    required: tuple[TensorSpec, ...] = field(init=False, repr=False, compare=False)
+    """The inputs that each call has to give."""
+    has_optional: bool = field(init=False, repr=False, compare=False)
+    """Whether there are others."""
+    has_shared_symbols: bool = field(init=False, repr=False, compare=False)
+    """Whether two dimensions of the inputs have one name, and so one extent."""
+    _by_name: Mapping[str, TensorSpec] = field(init=False, repr=False, compare=False)
+    _all_outputs: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        symbols = [symbol for spec in self.inputs for symbol in spec.symbols if symbol]
+        object.__setattr__(self, "required", tuple(spec for spec in self.inputs if not spec.is_optional))
+        object.__setattr__(self, "has_optional", len(self.required) < len(self.inputs))
+        object.__setattr__(self, "has_shared_symbols", len(set(symbols)) < len(symbols))
+        object.__setattr__(self, "_by_name", {spec.name: spec for spec in self.inputs})
+        object.__setattr__(self, "_all_outputs", tuple(range(len(self.outputs))))
 
     def input(self, name: str) -> TensorSpec | None:
         """The input of that name, if there is one."""
-        return next((spec for spec in self.inputs if spec.name == name), None)
+        return self._by_name.get(name)
 
     def output_indexes(self, names: Sequence[str]) -> tuple[int, ...]:
         """Positions of the named outputs; of all where none is named.
@@ -110,7 +134,7 @@ class Signature:
             KeyError: With the first name that is not an output.
         """
         if not names:
-            return tuple(range(len(self.outputs)))
+            return self._all_outputs
         positions = {spec.name: index for index, spec in enumerate(self.outputs)}
         return tuple(positions[name] for name in names)
 

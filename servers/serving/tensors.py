@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ MAX_VIOLATIONS = 16
 _LENGTH = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
-class RawTensor:
+class RawTensor(NamedTuple):
     """A tensor as it travels.
 
     Args:
@@ -53,21 +51,22 @@ def array_of(tensor: RawTensor, path: str) -> np.ndarray[Any, Any]:
     Raises:
         InvalidTensor: If the bytes do not fit the shape, a boolean is neither 0 nor 1, or a string is not UTF-8.
     """
-    element = ELEMENT_TYPES[tensor.datatype]
-    count = math.prod(tensor.shape)
-    if tensor.datatype == "BYTES":
+    _, datatype, shape, raw = tensor
+    count = math.prod(shape)
+    if datatype == "BYTES":
         return _strings(tensor, count, path)
-    expected = count * element.dtype.itemsize
-    if len(tensor.raw) != expected:
+    dtype = ELEMENT_TYPES[datatype].dtype
+    expected = count * dtype.itemsize
+    if len(raw) != expected:
         raise _invalid(
             f"{path}.raw",
             f"tensor `{tensor.name}` of {tensor.datatype} {list(tensor.shape)} takes {expected} bytes; got {len(tensor.raw)}",
         )
     try:
-        array: np.ndarray[Any, Any] = np.frombuffer(tensor.raw, dtype=element.dtype).reshape(tensor.shape)
+        array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, raw)
     except ValueError:  # no elements, and yet dimensions beyond what an address can reach
         raise _invalid(f"{path}.shape", f"tensor `{tensor.name}` of shape {list(tensor.shape)} is too large") from None
-    if tensor.datatype == "BOOL" and count and array.view(np.uint8).max() > 1:
+    if datatype == "BOOL" and count and array.view(np.uint8).max() > 1:
         raise _invalid(f"{path}.raw", f"tensor `{tensor.name}` of BOOL has bytes other than 0 and 1")
     return array
 
@@ -78,7 +77,8 @@ def raw_of(name: str, datatype: str, array: np.ndarray[Any, Any]) -> RawTensor:
         encoded = [str(value).encode() for value in array.reshape(-1)]
         raw = b"".join(part for text in encoded for part in (_LENGTH.pack(len(text)), text))
     else:
-        raw = np.ascontiguousarray(array, dtype=ELEMENT_TYPES[datatype].dtype).tobytes()
+        dtype = ELEMENT_TYPES[datatype].dtype
+        raw = (array if array.dtype == dtype else array.astype(dtype)).tobytes()
     return RawTensor(name, datatype, tuple(array.shape), raw)
 
 
@@ -96,22 +96,16 @@ def feeds_of(signature: Signature, tensors: Sequence[RawTensor], path: str = "in
     violations: list[tuple[str, str]] = []
     feeds: Feeds = {}
     for index, tensor in enumerate(tensors):
-        here = f"{path}[{index}]"
-        spec = signature.input(tensor.name)
-        if spec is None:
-            violations.append((f"{here}.name", f"the model has no input `{tensor.name}`; its inputs are {names_of(signature.inputs)}"))
-        elif tensor.name in feeds:
-            violations.append((f"{here}.name", f"input `{tensor.name}` is given twice"))
-        elif tensor.datatype != spec.datatype:
-            violations.append((f"{here}.datatype", f"input `{spec.name}` expects {spec}; got {tensor.datatype} {list(tensor.shape)}"))
-        elif not spec.admits(tensor.shape):
-            got = f"{tensor.datatype} {list(tensor.shape)}"
-            violations.append((f"{here}.shape", f"input `{spec.name}` expects {spec}; got {got}{_difference(spec, tensor.shape)}"))
+        name = tensor.name
+        spec = signature.input(name)
+        if spec is not None and name not in feeds and tensor.datatype == spec.datatype and spec.admits(tensor.shape):
+            feeds[name] = array_of(tensor, f"{path}[{index}]")
         else:
-            feeds[spec.name] = array_of(tensor, here)
-    named = {tensor.name for tensor in tensors}
-    violations += [(path, f"input `{spec.name}` ({spec}) is missing") for spec in signature.inputs if spec.name not in named]
-    if violations:
+            violations.append(_violation(signature, spec, tensor, f"{path}[{index}]", is_repeated=name in feeds))
+    required = signature.required
+    if violations or len(feeds) < len(required) or (signature.has_optional and any(spec.name not in feeds for spec in required)):
+        named = {tensor.name for tensor in tensors}
+        violations += [(path, f"input `{spec.name}` ({spec}) is missing") for spec in required if spec.name not in named]
         raise InvalidTensor(violations[0][1], field_violations=violations[:MAX_VIOLATIONS])
     check_symbols(signature, feeds, path)
     return feeds
@@ -123,10 +117,12 @@ def check_symbols(signature: Signature, feeds: Feeds, path: str) -> None:
     Raises:
         InvalidTensor: If two do.
     """
-    if len(signature.inputs) == 1 and len(set(signature.inputs[0].symbols)) == len(signature.inputs[0].symbols):
+    if not signature.has_shared_symbols:
         return
     seen: dict[str, tuple[str, int]] = {}
     for spec in signature.inputs:
+        if spec.name not in feeds:
+            continue
         for axis, (symbol, extent) in enumerate(zip(spec.symbols, feeds[spec.name].shape, strict=False)):
             if not symbol:
                 continue
@@ -134,6 +130,17 @@ def check_symbols(signature: Signature, feeds: Feeds, path: str) -> None:
             if extent != wanted:
                 text = f"dimension {axis} of input `{spec.name}` is {extent}; it has to be {wanted}, as {other}"
                 raise _invalid(path, text)
+
+
+def _violation(signature: Signature, spec: TensorSpec | None, tensor: RawTensor, here: str, *, is_repeated: bool) -> tuple[str, str]:
+    if spec is None:
+        return f"{here}.name", f"the model has no input `{tensor.name}`; its inputs are {names_of(signature.inputs)}"
+    if is_repeated:
+        return f"{here}.name", f"input `{spec.name}` is given twice"
+    got = f"{tensor.datatype} {list(tensor.shape)}"
+    if tensor.datatype != spec.datatype:
+        return f"{here}.datatype", f"input `{spec.name}` expects {spec}; got {got}"
+    return f"{here}.shape", f"input `{spec.name}` expects {spec}; got {got}{_difference(spec, tensor.shape)}"
 
 
 def _difference(spec: TensorSpec, shape: Sequence[int]) -> str:

@@ -8,10 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from blob_store import LocalBlobStore
 from servers.serving.artifacts import ArtifactCache
+from servers.serving.batch_queue import BatchLimits
 from servers.serving.errors import ModelLoadFailed, ModelNotServable, RegistryUnavailable
 from servers.serving.loading import OnnxLoader
 from servers.serving.metrics import ServingMetrics
 from tests.small_mesh import onnx_models
+
+BATCHES = BatchLimits(max_rows=16, max_bytes=1000, max_queued_rows=100, max_queued_calls=20)
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_external_data_lies_beside_the_model_while_it_is_loaded(cache, source, s
     model, data = onnx_models.with_external_data("weights/w.bin")
     version = source.save("m", "onnx/model.onnx", onnx__model_onnx=model, onnx__weights__w_bin=data, secret_txt=b"not fetched")
 
-    loaded = OnnxLoader(cache, ServingMetrics(CollectorRegistry()), intra_op_threads=1)(version, lambda _: None)
+    loaded = OnnxLoader(cache, ServingMetrics(CollectorRegistry()), BATCHES, intra_op_threads=1)(version, lambda _: None)
 
     assert loaded.size_bytes == len(model) + len(data)
     assert sorted(source.fetched) == ["onnx/model.onnx", "onnx/weights/w.bin"]

@@ -158,15 +158,26 @@ def test_sizes_are_capped():
         parser.open(b'{"instances": [1, 2, 3]}')
 
 
-def test_few_large_bodies_are_python_objects_at_the_same_time():
-    large = json.dumps({"instances": [[1, 2]] * 200_000}).encode()
-    parser = BodyParser(max_bytes=10_000_000, max_rows=1_000_000)
+OPTIONAL = Signature((TensorSpec("x", "FP32", (-1, 2)), TensorSpec("t", "FP32", (1,), is_optional=True)), ())
 
-    for _ in range(3):  # each gives its place back, also the one that fails
-        with parser.open(large) as body:
-            assert body.feeds(ONE)["x"].shape == (200_000, 2)
-        with pytest.raises(InvalidPredictBody):
-            parser.open(large + b"}")
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({"instances": [[1, 2]]}, ["x"]),
+        ({"instances": [{"x": [1, 2]}]}, ["x"]),
+        ({"inputs": [[1, 2]]}, ["x"]),
+        ({"inputs": {"x": [[1, 2]], "t": [3]}}, ["x", "t"]),
+        ({"tensors": [{"name": "x", "datatype": "FP32", "shape": [0, 2], "data": []}]}, ["x"]),
+    ],
+)
+def test_an_input_with_a_value_of_its_own_may_be_left_out(body, names):
+    assert list(feeds(OPTIONAL, body)) == names
+
+
+def test_an_input_that_is_one_for_all_rows_is_not_given_a_row():
+    with pytest.raises(InvalidTensor, match=r"instances\[0\]\.t: input `t` is one for all rows; send `inputs`"):
+        feeds(OPTIONAL, {"instances": [{"x": [1, 2], "t": [3]}]})
 
 
 json_scalars = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats(allow_nan=False) | st.text(max_size=5)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,18 +12,20 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from prometheus_client import CollectorRegistry
 
-from servers.serving.entries import Entry, Limits, Loaded, State
+from servers.serving.batch_queue import BatchLimits
+from servers.serving.entries import Entry, Limits, Loaded, State, loaded_model
 from servers.serving.errors import ModelLoadFailed, ModelLoading, ModelNotLoaded, RegistryUnavailable
-from servers.serving.loaded_models import Lease, LoadedModels
+from servers.serving.loaded_models import LoadedModels
 from servers.serving.metrics import ServingMetrics
 from servers.serving.model_source import SourceVersion
 from servers.serving.onnx_session import OnnxSession
 from tests.small_mesh import onnx_models
 
 SESSION = OnnxSession(onnx_models.linear())
+BATCHES = BatchLimits(max_rows=16, max_bytes=1000, max_queued_rows=100, max_queued_calls=20)
 
 
 def version(name: str, number: int = 1) -> SourceVersion:
@@ -45,7 +49,20 @@ class FakeLoader:
         if source.name in self.failures:
             raise self.failures[source.name]
         reserve(self.size_bytes)
-        return Loaded(SESSION, f"sha256:{source.name}", self.size_bytes, self.metrics.version(source))
+        return loaded_model(source, SESSION, f"sha256:{source.name}", self.size_bytes, self.metrics.version(source), BATCHES)
+
+
+def lease(models: LoadedModels, source: SourceVersion, wait_s: float | None = None) -> Entry:
+    return asyncio.run(models.lease(source, wait_s))
+
+
+@contextlib.contextmanager
+def leased(models: LoadedModels, source: SourceVersion, wait_s: float | None = None) -> Iterator[Loaded]:
+    entry = lease(models, source, wait_s)
+    try:
+        yield entry.model
+    finally:
+        models.release(entry)
 
 
 @pytest.fixture
@@ -69,7 +86,7 @@ def table(loader, unloaded) -> Iterator[Callable[..., LoadedModels]]:
             Limits(**{**known, **limits}),
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
             load_threads=2,
-            on_unloaded=lambda source: unloaded.append(source.name),
+            on_unloaded=lambda source, _: unloaded.append(source.name),
         )
         made.append(models)
         return models
@@ -95,7 +112,7 @@ def test_a_version_is_loaded_on_first_use_and_stays(table, loader):
     models = table()
 
     for _ in range(3):
-        with models.lease(version("a")) as (_, loaded):
+        with leased(models, version("a")) as loaded:
             assert loaded.digest == "sha256:a"
 
     assert loader.loads == [("a", 1)]
@@ -108,7 +125,7 @@ def test_callers_who_want_the_same_version_load_it_once(table, loader):
     answered: list[str] = []
 
     def predict() -> None:
-        with models.lease(version("a")) as (_, loaded):
+        with leased(models, version("a")) as loaded:
             answered.append(loaded.digest)
 
     threads = [threading.Thread(target=predict) for _ in range(10)]
@@ -129,7 +146,7 @@ def test_others_predict_while_a_version_loads(table, loader):
     loading = threading.Thread(target=models.load, args=(version("b"),))
     loading.start()
 
-    with models.lease(version("a")) as (_, loaded):
+    with leased(models, version("a")) as loaded:
         assert loaded.digest == "sha256:a"
 
     loader.gates["b"].set()
@@ -141,12 +158,12 @@ def test_a_call_waits_for_a_load_only_so_long_and_the_load_goes_on(table, loader
     loader.gates["a"] = threading.Event()
     models = table()
 
-    with pytest.raises(ModelLoading, match="was not ready in time") as raised, models.lease(version("a"), wait_s=0.01):
+    with pytest.raises(ModelLoading, match="was not ready in time") as raised, leased(models, version("a"), wait_s=0.01):
         pass
 
     assert raised.value.retry_after_s == 1
     loader.gates["a"].set()
-    with models.lease(version("a")) as (_, loaded):
+    with leased(models, version("a")) as loaded:
         assert loaded.digest == "sha256:a"
     assert loader.loads == [("a", 1)]
 
@@ -159,7 +176,7 @@ def test_no_more_calls_wait_than_allowed(table, loader):
 
     refused = None
     for _ in range(1000):  # until the thread above waits
-        with pytest.raises(ModelLoading) as raised, models.lease(version("a"), wait_s=0.01):
+        with pytest.raises(ModelLoading) as raised, leased(models, version("a"), wait_s=0.01):
             pass
         if "1 calls wait for models already" in raised.value.message:
             refused = raised.value
@@ -177,7 +194,7 @@ def test_a_model_that_cannot_be_loaded_is_not_tried_by_every_caller(table, loade
     for _ in range(3):
         with (
             pytest.raises(ModelLoadFailed, match=r"`a` version 1 cannot be loaded: broken\. Save it anew, or call LoadModel"),
-            models.lease(version("a")),
+            leased(models, version("a")),
         ):
             pass
 
@@ -199,12 +216,12 @@ def test_load_model_tries_a_failed_one_again(table, loader):
 def test_what_is_wrong_with_the_moment_is_tried_again_by_the_next_caller(table, loader):
     loader.failures["a"] = RegistryUnavailable("away", retry_after_s=1)
     models = table()
-    with pytest.raises(RegistryUnavailable), models.lease(version("a")):
+    with pytest.raises(RegistryUnavailable), leased(models, version("a")):
         pass
     assert states(models) == {}
     del loader.failures["a"]
 
-    with models.lease(version("a")):
+    with leased(models, version("a")):
         pass
 
 
@@ -232,7 +249,7 @@ def test_the_least_recently_used_version_makes_room(table, unloaded):
     models = table(max_models=2)
     models.load(version("a"))
     models.load(version("b"))
-    with models.lease(version("a")):
+    with leased(models, version("a")):
         pass
 
     models.load(version("c"))
@@ -262,17 +279,18 @@ def test_a_version_larger_than_all_room_is_refused_and_nobody_goes_for_it(table,
 
 def test_unloading_waits_for_predictions_and_lets_new_ones_load_again(table, loader, unloaded):
     models = table()
-    lease = models.lease(version("a"))
-    entry, _ = lease.__enter__()
+    entry = lease(models, version("a"))
     unloading = threading.Thread(target=models.unload, args=("default", "a", 1))
     unloading.start()
     until(lambda: entry.state is not State.READY)
 
     assert states(models) == {"a": State.UNLOADING}
     assert unloaded == []
-    with models.lease(version("a")) as (newer, _):
-        assert newer is not entry
-    lease.__exit__(None, None, None)
+    assert models.try_lease(version("a")) is None
+    newer = lease(models, version("a"))
+    assert newer is not entry
+    models.release(newer)
+    models.release(entry)
     unloading.join(10)
 
     assert unloaded == ["a"]
@@ -324,7 +342,7 @@ def test_predictions_never_fail_while_versions_come_and_go(table):
     def predict(index: int) -> None:
         while not stop.is_set():
             try:
-                with models.lease(version("abcd"[index])) as (_, loaded):
+                with leased(models, version("abcd"[index])) as loaded:
                     assert loaded.digest == f"sha256:{'abcd'[index]}"
                 answered[index] += 1
             except Exception as error:  # every one is a failed prediction
@@ -358,30 +376,39 @@ class Life(RuleBasedStateMachine):
         self.loader = FakeLoader()
         self.gone: list[str] = []
         self.failed: set[str] = set()
-        self.held: dict[Lease, Entry] = {}
+        self.held: list[Entry] = []
         self.models = LoadedModels(
             self.loader,
             Limits(max_models=2, max_bytes=1000, max_failed=2, max_waiting=2, load_wait_s=5),
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-            on_unloaded=lambda source: self.gone.append(source.name),
+            on_unloaded=lambda source, _: self.gone.append(source.name),
         )
 
     @rule(target=leases, name=st.sampled_from("abc"))
-    def lease(self, name: str) -> Any:
-        lease = self.models.lease(version(name))
+    def take(self, name: str) -> Any:
         try:
-            entry, _ = lease.__enter__()
+            entry = lease(self.models, version(name))
         except ModelLoadFailed:
             assert name in self.loader.failures or name in self.failed, "a failure stays until LoadModel"
             self.failed.add(name)
-            return None
-        self.held[lease] = entry
-        return lease
+            return multiple()
+        self.held.append(entry)
+        return entry
 
-    @rule(lease=leases)
-    def give_back(self, lease: Any) -> None:
-        if self.held.pop(lease, None) is not None:
-            lease.__exit__(None, None, None)
+    @rule(target=leases, name=st.sampled_from("abc"))
+    def take_what_is_ready(self, name: str) -> Any:
+        is_ready = any(view.name == name and view.state is State.READY for view in self.models.views("default"))
+        entry = self.models.try_lease(version(name))
+        assert (entry is not None) == is_ready
+        if entry is None:
+            return multiple()
+        self.held.append(entry)
+        return entry
+
+    @rule(entry=consumes(leases))
+    def give_back(self, entry: Entry) -> None:
+        self.held.remove(entry)
+        self.models.release(entry)
 
     @rule(name=st.sampled_from("abc"), fails=st.booleans())
     def change(self, name: str, fails: bool) -> None:
@@ -401,7 +428,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from("abc"))
     def unload_idle(self, name: str) -> None:
-        if any(entry.source.name == name for entry in self.held.values()):
+        if any(entry.source.name == name for entry in self.held):
             return
         try:
             self.models.unload("default", name)
@@ -410,7 +437,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def what_is_leased_is_in_memory(self) -> None:
-        assert all(entry.loaded is not None for entry in self.held.values())
+        assert all(entry.loaded is not None for entry in self.held)
 
     @invariant()
     def no_more_is_ready_than_allowed(self) -> None:
@@ -419,8 +446,8 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "models"):
-            for lease in list(self.held):
-                self.give_back(lease)
+            for entry in self.held:
+                self.models.release(entry)
             self.models.close()
 
 
