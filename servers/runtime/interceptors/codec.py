@@ -6,6 +6,7 @@ would be looked at only after the caller's bytes were parsed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +35,11 @@ class Codec:
         if method.is_coroutine:
 
             async def awaited(request: Any, call: Call) -> bytes:
-                return self._encode(await inner(decode(request), call))
+                try:
+                    return self._encode(await inner(decode(request), call))
+                except asyncio.CancelledError as error:
+                    # Whether the caller has left or the servicer awaits what was cancelled: the interceptors around judge exceptions.
+                    raise RuntimeError("the coroutine of a call was cancelled") from error
 
             return awaited
         if not method.response_streaming:

@@ -46,7 +46,9 @@ class Endpoints:
 
     def add_rest(self, method: Method, serve: Serve, binding: RestBinding, wire: RestWire) -> None:
         """Adds a method at a REST path."""
-        self._rest.setdefault(binding.verb, []).append((binding.template, Endpoint(method, serve, wire)))
+        found = self._rest.setdefault(binding.verb, [])
+        found.append((binding.template, Endpoint(method, serve, wire)))
+        found.sort(key=lambda entry: entry[0].rank)
 
     def grpc(self, path: str) -> Endpoint | None:
         """The method that is called by a gRPC path."""

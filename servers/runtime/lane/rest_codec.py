@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+import orjson
 from google.api import annotations_pb2
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
@@ -24,7 +28,12 @@ _HTTP_BODY = HttpBody.DESCRIPTOR.full_name
 _INTEGERS = frozenset(
     {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
 )
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(("false", "f", "no", "n", "0"), False)
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
+_NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NO_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_LARGEST_FLOAT = 3.4028234663852886e38
+_MOST_PARAMETERS = 1000
 
 
 @dataclass(frozen=True)
@@ -138,11 +147,28 @@ class _Reader:
     def _bound(self, rest: RestRequest) -> Any:
         request = self._request_class()
         for path, value in rest.variables:
-            _assign(request, path, unquote(value))
+            _assign(request, path, _unquoted(path, value))
         if rest.query:
-            for path, value in parse_qsl(rest.query, keep_blank_values=True, max_num_fields=100):
+            for path, value in _parameters(rest.query):
                 _assign(request, path, value)
         return request
+
+
+def _unquoted(path: str, text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise _refused(path, text, "text in UTF-8") from None
+
+
+def _parameters(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+    except UnicodeDecodeError:
+        raise InvalidArgument("The query has to be UTF-8, percent-encoded.", reason="MALFORMED_REQUEST") from None
+    except ValueError:
+        text = f"A query may have {_MOST_PARAMETERS:,} parameters, and this one has more."
+        raise InvalidArgument(text, reason="MALFORMED_REQUEST") from None
 
 
 def _assign(request: Message, path: str, text: str) -> None:
@@ -150,27 +176,33 @@ def _assign(request: Message, path: str, text: str) -> None:
     *outer, name = path.split(".")
     target: Any = request
     for step in outer:
-        field = target.DESCRIPTOR.fields_by_name.get(step)
+        field = _field(target, step)
         if field is None or field.message_type is None or field.is_repeated:
             raise _unknown(path, request.DESCRIPTOR)
-        target = getattr(target, step)
-    field = target.DESCRIPTOR.fields_by_name.get(name)
+        target = getattr(target, field.name)
+    field = _field(target, name)
     if field is None or field.message_type is not None:
         raise _unknown(path, request.DESCRIPTOR)
     value = _value(field, path, text)
     try:
         if field.is_repeated:
-            getattr(target, name).append(value)
+            getattr(target, field.name).append(value)
         else:
-            setattr(target, name, value)
+            setattr(target, field.name, value)
     except (ValueError, TypeError):
         raise _refused(path, text, "a value in its range") from None
+
+
+def _field(message: Message, name: str) -> Any:
+    """A field by its name, or by its name in JSON; None where there is none."""
+    fields = message.DESCRIPTOR
+    return fields.fields_by_name.get(name) or fields.fields_by_camelcase_name.get(name)
 
 
 def _value(field: FieldDescriptor, path: str, text: str) -> Any:
     kind = field.cpp_type
     if kind in _INTEGERS:
-        if not text.removeprefix("-").isascii() or not text.removeprefix("-").isdecimal():
+        if not _WHOLE_NUMBER.fullmatch(text):
             raise _refused(path, text, "a whole number")
         return int(text)
     if kind == FieldDescriptor.CPPTYPE_BOOL:
@@ -178,16 +210,34 @@ def _value(field: FieldDescriptor, path: str, text: str) -> Any:
             raise _refused(path, text, "true or false")
         return _BOOLEANS[text.lower()]
     if kind in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
-        try:
-            return float(text)
-        except ValueError:
-            raise _refused(path, text, "a number") from None
+        return _number(path, text, _LARGEST_FLOAT if kind == FieldDescriptor.CPPTYPE_FLOAT else math.inf)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return _octets(path, text)
     if kind == FieldDescriptor.CPPTYPE_ENUM and field.enum_type is not None:
         value = field.enum_type.values_by_name.get(text)
+        if value is None and _WHOLE_NUMBER.fullmatch(text):
+            value = field.enum_type.values_by_number.get(int(text))
         if value is None:
             raise _refused(path, text, f"one of {', '.join(field.enum_type.values_by_name)}")
         return value.number
     return text
+
+
+def _number(path: str, text: str, largest: float) -> float:
+    if text in _NO_NUMBERS:
+        return _NO_NUMBERS[text]
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if math.isinf(number) or abs(number) > largest:
+        raise _refused(path, text, "a number in its range, NaN, Infinity or -Infinity")
+    return number
+
+
+def _octets(path: str, text: str) -> bytes:
+    """Base64 in either alphabet, as JSON has it."""
+    try:
+        return base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        raise _refused(path, text, "base64") from None
 
 
 def _unknown(path: str, request: Any) -> InvalidArgument:
@@ -205,10 +255,8 @@ def _rest_body(response: Message) -> RestBody:
     if isinstance(response, HttpBody):
         return RestBody(response.content_type or "application/octet-stream", response.data)
     # As the gateway's transcoder prints it.
-    text = json_format.MessageToJson(
-        response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False
-    )
-    return RestBody("application/json", text.encode())
+    facts = json_format.MessageToDict(response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return RestBody("application/json", orjson.dumps(facts))
 
 
 def _is_http_body(request: Descriptor, body_field: str) -> bool:

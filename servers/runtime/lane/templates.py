@@ -10,6 +10,9 @@ from google.api import http_pb2
 _VARIABLE = re.compile(r"\{([a-z0-9_.]+)(?:=(\*\*|\*))?\}")
 _ONE_SEGMENT = "[^/]+"
 _REST = ".+"
+# A colon in the last segment begins a custom verb, so a variable that ends a template has none. A percent-encoded one is a colon like any.
+_LAST_SEGMENT = "[^/:]+"
+_LAST_REST = "(?:.+/)?[^/:]+"
 
 
 def http_rules(rule: http_pb2.HttpRule) -> Iterator[tuple[str, str, str]]:
@@ -36,6 +39,8 @@ class PathTemplate:
     """
 
     def __init__(self, template: str) -> None:
+        # What is written out goes before what a variable takes, segment by segment: `/models/stats` before `/models/{model}`.
+        self.rank = tuple(2 if "=**" in segment else "{" in segment for segment in template.split("/"))
         self._fields: list[str] = []
         self._pattern = re.compile(_translated(template, self._group))
 
@@ -53,6 +58,8 @@ def _translated(template: str, variable: Callable[[str, str], str]) -> str:
     pieces: list[str] = []
     end = 0
     for found in _VARIABLE.finditer(template):
-        pieces += (re.escape(template[end : found.start()]), variable(found[1], _REST if found[2] == "**" else _ONE_SEGMENT))
+        is_last = found.end() == len(template)
+        one, rest = (_LAST_SEGMENT, _LAST_REST) if is_last else (_ONE_SEGMENT, _REST)
+        pieces += (re.escape(template[end : found.start()]), variable(found[1], rest if found[2] == "**" else one))
         end = found.end()
     return "".join((*pieces, re.escape(template[end:])))

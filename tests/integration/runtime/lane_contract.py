@@ -155,6 +155,8 @@ class LaneTestServicer:
         self._enter("Fields", context)
         return self._described(request)
 
+    FieldsAndBody = Fields
+
     async def FieldsLater(self, request: Any, context: Any) -> HttpBody:
         self._enter("FieldsLater", context)
         await asyncio.sleep(0)

@@ -294,7 +294,7 @@ def test_an_endless_body_takes_no_memory_while_its_servicer_does_not_read(lane: 
         with _growing_at_most(2 * SOME_BYTES + 8 * (1 << 20)):
             sent = 0
             with contextlib.suppress(TimeoutError):
-                while sent < ENDLESS_BYTES // 4 and peer.send(chunk):
+                while sent < ENDLESS_BYTES and peer.send(chunk):
                     sent += len(chunk)
     servicer.go_on.set()
 
