@@ -62,26 +62,34 @@ class BatchScheduler:
         Returns:
             Whether somebody still waits.
         """
-        end = self._clock() + slice_s
+        now = self._clock()
+        end = now + slice_s
         while self._active:
-            self.run_next()
-            if self._clock() >= end:
+            self._run_next(now)
+            if not self._active:
                 break
-        return bool(self._active)
+            now = self._clock()
+            if now >= end:
+                return True
+        return False
 
     def run_next(self) -> None:
         """Runs one batch, if somebody waits."""
-        if not self._active:
-            return
+        if self._active:
+            self._run_next(self._clock())
+
+    def _run_next(self, now: float) -> None:
         queue = self._active[0] if len(self._active) == 1 else self._next()
-        now = self._clock()
         batch = queue.take(now)
         self._turn += 1
         if batch is not None:
-            self._run(queue, batch, now)
+            if len(batch.calls) == 1:
+                self._run_alone(queue, batch, now)
+            else:
+                self._run_shared(queue, batch, now)
             queue.last_turn = self._turn
             self._used_by_last_s = queue.used_s
-            queue.used_s += max(0.0, queue.ran_at - now)
+            queue.used_s += queue.ran_at - now
         if queue.is_empty:
             self._active.remove(queue)
         else:
@@ -96,46 +104,56 @@ class BatchScheduler:
         """How long other models may keep this one waiting: one run of each."""
         return sum(min(other.backlog_s(), other.cost.predict(other.limits.max_rows)) for other in self._active if other is not queue)
 
-    def _run(self, queue: ModelQueue, batch: Batch, started: float) -> None:
+    def _run_alone(self, queue: ModelQueue, batch: Batch, started: float) -> None:
+        (call,) = batch.calls
+        try:
+            answer = queue.run(call.feeds, call.outputs)
+        except Exception as error:  # whatever it is, the caller has to get an answer
+            self._failed(queue, batch, started)
+            if not isinstance(error, DomainError):
+                _LOGGER.exception("%s: a run failed for a reason that is not the caller's", queue.name)
+            if not call.ticket.done():
+                call.ticket.set_exception(error)
+            return
+        run_s = self._ended(queue, batch, started)
+        queue.observer.ran(batch, started, run_s, is_answer=True)
+        call.started_at = started
+        if not call.ticket.done():
+            call.ticket.set_result(answer)
+
+    def _run_shared(self, queue: ModelQueue, batch: Batch, started: float) -> None:
         calls = batch.calls
         try:
-            if len(calls) == 1:
-                arrays = queue.run(calls[0].feeds, calls[0].outputs)
-                parts: list[Outputs] | None = [arrays]
-            else:
-                arrays = queue.run(joined([call.feeds for call in calls], queue.sharing.names), calls[0].outputs)
-                parts = parted(arrays, [call.rows for call in calls])
-        except Exception as error:  # whatever it is, each call has to get an answer
-            self._failed(queue, batch, error, started)
+            arrays = queue.run(joined([call.feeds for call in calls], queue.sharing.names), calls[0].outputs)
+        except Exception:  # one bad input is to fail alone, and memory that does not suffice for all may do for one
+            self._failed(queue, batch, started)
+            queue.send_back(batch)
             return
-        queue.ran_at = ended = self._clock()
-        queue.cost.learn(batch.rows, ended - started)
-        if len(calls) > 1:
-            doubt = _no_rows(queue, arrays, batch) if parts is None else self._difference(queue, batch, parts)
-            if doubt:
-                _LOGGER.warning("%s: calls do not share runs any more: %s", queue.name, doubt)
-                queue.observer.ran(batch, started, ended - started, is_answer=False)
-                queue.withdraw_sharing(doubt)
-                queue.send_back(batch)
-                return
-        queue.observer.ran(batch, started, ended - started, is_answer=True)
-        for call, part in zip(calls, parts or (), strict=True):
+        run_s = self._ended(queue, batch, started)
+        parts = parted(arrays, [call.rows for call in calls])
+        doubt = _no_rows(queue, arrays, batch) if parts is None else self._difference(queue, batch, parts)
+        if parts is None or doubt:
+            _LOGGER.warning("%s: calls do not share runs any more: %s", queue.name, doubt)
+            queue.observer.ran(batch, started, run_s, is_answer=False)
+            queue.withdraw_sharing(doubt)
+            queue.send_back(batch)
+            return
+        queue.observer.ran(batch, started, run_s, is_answer=True)
+        for call, part in zip(calls, parts, strict=True):
             call.batch_rows, call.started_at = batch.rows, started
             if not call.ticket.done():
                 call.ticket.set_result(part)
 
-    def _failed(self, queue: ModelQueue, batch: Batch, error: Exception, started: float) -> None:
-        """One bad input fails alone: the calls of a failed run are run again one by one."""
+    def _ended(self, queue: ModelQueue, batch: Batch, started: float) -> float:
+        queue.ran_at = self._clock()
+        run_s = queue.ran_at - started
+        queue.cost.learn(batch.rows, run_s)
+        return run_s
+
+    def _failed(self, queue: ModelQueue, batch: Batch, started: float) -> None:
+        """What it took does not tell what a run takes."""
         queue.ran_at = self._clock()
         queue.observer.ran(batch, started, queue.ran_at - started, is_answer=False)
-        if len(batch.calls) > 1:
-            queue.send_back(batch)
-            return
-        if not isinstance(error, DomainError):
-            _LOGGER.exception("%s: a run failed for a reason that is not the caller's", queue.name, exc_info=error)
-        ticket = batch.calls[0].ticket
-        if not ticket.done():
-            ticket.set_exception(error)
 
     def _difference(self, queue: ModelQueue, batch: Batch, parts: list[Outputs]) -> str:
         """Runs the first and the last call of an early shared run alone too, and says where the answers differ."""

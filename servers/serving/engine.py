@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from servers.serving.json_body import PredictBody
 from servers.serving.loaded_models import LoadedModels
 from servers.serving.model_source import ModelChoice, SourceVersion, model_choice
 from servers.serving.resolution import Resolver
-from servers.serving.signature import DYNAMIC, Signature, TensorSpec, names_of
+from servers.serving.signature import Signature, TensorSpec, names_of
 from servers.serving.tensors import Feeds, RawTensor
 
 RUN_SPAN = "onnxruntime.run"
@@ -192,19 +193,17 @@ class PredictionEngine:
         loaded, source = entry.model, entry.source
         signature = loaded.session.signature
         indexes = _output_indexes(signature, output_names)
-        rows = _rows(signature, feeds)
+        rows = feeds[signature.rows_input].shape[0] if signature.rows_input else 1
         timeout_s = None if deadline is None else deadline - self._clock()
+        prediction_id = self._new_id()
         trace = current_trace()
         if trace is None or not trace.is_sampled:
-            prediction_id = self._new_id()
             arrays: Outputs = await self._batcher.submit(loaded.queue, feeds, indexes, rows, timeout_s).ticket
         else:
-            prediction_id = self._new_id()
-            arrays = await self._traced(
-                loaded, source, prediction_id, rows, lambda: self._batcher.submit(loaded.queue, feeds, indexes, rows, timeout_s)
-            )
-        outputs = tuple([(signature.outputs[index], array) for index, array in zip(indexes, arrays, strict=True)])
-        return Prediction(outputs, source.name, source.version, loaded.digest, prediction_id)
+            submit = functools.partial(self._batcher.submit, loaded.queue, feeds, indexes, rows, timeout_s)
+            arrays = await self._traced(loaded, source, prediction_id, rows, submit)
+        specs = signature.outputs if not output_names else [signature.outputs[index] for index in indexes]
+        return Prediction(tuple(zip(specs, arrays, strict=True)), source.name, source.version, loaded.digest, prediction_id)
 
     async def _traced(
         self, loaded: Loaded, source: SourceVersion, prediction_id: str, rows: int, submit: Callable[[], WaitingCall]
@@ -255,11 +254,3 @@ def _output_indexes(signature: Signature, names: Sequence[str]) -> tuple[int, ..
         index = list(names).index(error.args[0])
         text = f"the model has no output `{error.args[0][:100]}`; its outputs are {names_of(signature.outputs)}"
         raise UnknownOutput(text, field_violations=[(f"output_names[{index}]", text)]) from None
-
-
-def _rows(signature: Signature, feeds: Feeds) -> int:
-    """Rows of a prediction: the extent of the first input's first dimension where that may vary, else 1."""
-    if not signature.required:
-        return 1
-    spec = signature.required[0]
-    return int(feeds[spec.name].shape[0]) if spec.shape and spec.shape[0] == DYNAMIC else 1

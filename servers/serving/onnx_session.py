@@ -88,7 +88,7 @@ class OnnxSession:
             ModelRunRefused: If the model cannot be run on these inputs.
             PredictionTooLarge: If memory does not suffice.
         """
-        is_all = not outputs or tuple(outputs) == self._all_outputs
+        is_all = not outputs or outputs == self._all_outputs
         if self._single_row is not None and is_all:
             arrays = self._run_single_row(self._single_row, feeds)
             if arrays is not None:

@@ -12,6 +12,8 @@ import numpy as np
 DYNAMIC = -1
 """A dimension whose extent may differ from call to call."""
 
+_ROWS = (DYNAMIC,)
+
 
 @dataclass(frozen=True, slots=True)
 class ElementType:
@@ -86,6 +88,8 @@ class TensorSpec:
         """Whether a tensor of that shape fits."""
         if len(shape) != len(self.shape):
             return False
+        if shape[1:] == self.shape[1:] and self.shape[:1] == _ROWS:  # by far the most usual
+            return True
         for extent, wanted in zip(shape, self.shape, strict=True):  # noqa: SIM110  # every prediction comes through here
             if extent != wanted and wanted != DYNAMIC:
                 return False
@@ -108,6 +112,8 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     required: tuple[TensorSpec, ...] = field(init=False, repr=False, compare=False)
     """The inputs that each call has to give."""
+    rows_input: str = field(init=False, repr=False, compare=False)
+    """The input whose first dimension counts the rows; empty where it is fixed, and a call is one row."""
     has_optional: bool = field(init=False, repr=False, compare=False)
     """Whether there are others."""
     has_shared_symbols: bool = field(init=False, repr=False, compare=False)
@@ -118,6 +124,8 @@ class Signature:
     def __post_init__(self) -> None:
         symbols = [symbol for spec in self.inputs for symbol in spec.symbols if symbol]
         object.__setattr__(self, "required", tuple(spec for spec in self.inputs if not spec.is_optional))
+        first = next(iter(self.required), None)
+        object.__setattr__(self, "rows_input", first.name if first is not None and first.shape[:1] == _ROWS else "")
         object.__setattr__(self, "has_optional", len(self.required) < len(self.inputs))
         object.__setattr__(self, "has_shared_symbols", len(set(symbols)) < len(symbols))
         object.__setattr__(self, "_by_name", {spec.name: spec for spec in self.inputs})

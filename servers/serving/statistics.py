@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -117,15 +117,8 @@ class StatisticsView:
     sharing_refusal: str = ""
 
 
-class _Run(NamedTuple):
-    """A run that is not counted yet."""
-
-    rows: int
-    run_s: float
-    reason: CloseReason
-    queue_s: tuple[float, ...]
-    """How long each call waited; empty where the run answered nobody."""
-    ended_at: float
+_Note = tuple[int, float, CloseReason, tuple[float, ...], float]
+"""A run that is not counted yet: its rows, its time, why it closed, how long each call waited (empty where it answered nobody), its end."""
 
 
 class Statistics:
@@ -144,13 +137,14 @@ class Statistics:
         self._now_s = now_s
         self._failures = self._refused = self._abandoned = 0
         # What is counted and what is not, in one reference, so that a reader never sees a run in both or in neither.
-        self._runs: tuple[StatisticsView, list[_Run]] = (StatisticsView(), [])
+        self._runs: tuple[StatisticsView, list[_Note]] = (StatisticsView(), [])
 
     def ran(self, batch: Batch, started_at: float, run_s: float, *, is_answer: bool) -> None:
         """Counts a run; see `batch_queue.QueueObserver`."""
-        queue_s = tuple([started_at - call.submitted_at for call in batch.calls]) if is_answer else ()
+        calls, rows, reason = batch
+        queue_s = tuple([started_at - call.submitted_at for call in calls]) if is_answer else ()
         notes = self._runs[1]
-        notes.append(_Run(batch.rows, run_s, batch.reason, queue_s, started_at + run_s))
+        notes.append((rows, run_s, reason, queue_s, started_at + run_s))
         if len(notes) >= _MOST_NOTES:
             self._runs = (self._counted(), [])
 
@@ -186,25 +180,25 @@ class Statistics:
         noted = noted.copy()
         if not noted:
             return counted
-        answering = [run for run in noted if run.queue_s]
-        run_s = np.array([run.run_s for run in noted])
-        queue_s = np.array([queue_s for run in answering for queue_s in run.queue_s])
-        last = self._now_s() - (self._clock() - answering[-1].ended_at) if answering else 0.0
+        answering = [(rows, run_s, waits, ended) for rows, run_s, _, waits, ended in noted if waits]
+        runs_s = np.array([run_s for _, run_s, *_ in noted])
+        waits_s = np.array([wait_s for _, _, waits, _ in answering for wait_s in waits])
+        last = self._now_s() - (self._clock() - answering[-1][3]) if answering else 0.0
         sizes: dict[int, tuple[int, float]] = {}
-        for run in noted:
-            rows = run.rows if run.rows <= _EXACT_SIZES else 1 << (run.rows - 1).bit_length()
-            count, total_s = sizes.get(rows, (0, 0.0))
-            sizes[rows] = (count + 1, total_s + run.run_s)
+        for rows, run_s, *_ in noted:
+            counted_as = rows if rows <= _EXACT_SIZES else 1 << (rows - 1).bit_length()
+            count, total_s = sizes.get(counted_as, (0, 0.0))
+            sizes[counted_as] = (count + 1, total_s + run_s)
         more = StatisticsView(
-            success_count=len(queue_s),
-            row_count=sum(run.rows for run in answering),
+            success_count=len(waits_s),
+            row_count=sum(rows for rows, *_ in answering),
             run_count=len(noted),
-            compute_s=float(run_s.sum()),
-            call_compute_s=sum(run.run_s * len(run.queue_s) for run in answering),
-            queue_times=_histogram(queue_s),
-            run_times=_histogram(run_s),
+            compute_s=float(runs_s.sum()),
+            call_compute_s=sum(run_s * len(waits) for _, run_s, waits, _ in answering),
+            queue_times=_histogram(waits_s),
+            run_times=_histogram(runs_s),
             batch_sizes=tuple(BatchSize(rows, *sizes[rows]) for rows in sorted(sizes)),
-            close_reasons=Counter(run.reason for run in noted),
+            close_reasons=Counter(reason for _, _, reason, *_ in noted),
             last_predict_time=datetime.fromtimestamp(last, UTC) if answering else None,
         )
         return together([counted, more])
