@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +24,13 @@ _HTTP_STATUSES |= {14: 503, 15: 500, 16: 401}
 # Envoy reads the number only.
 _REASONS = {200: "OK"}
 _END = b"0\r\n\r\n"
+_OUTER_SPACES = re.compile(r"^ +| +$")
+_SAFE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+# What gRPC allows as names, and HTTP as values.
+_NAME = re.compile(r"[0-9a-z_.-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset({"connection", "content-length", "content-type", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+_FRAMING |= {"grpc-status", "grpc-message", "grpc-encoding"}
 
 
 class RestBody:
@@ -52,13 +60,13 @@ class GrpcWire:
         return b"".join(
             (
                 self._HEAD,
-                _headers(metadata) if metadata else b"",
+                _metadata(metadata) if metadata else b"",
                 b"connection: close\r\n\r\n" if closes else b"\r\n",
                 b"%x\r\n\0" % (size + 5),
                 size.to_bytes(4, "big"),
                 answer,
                 self._OK,
-                _headers(trailers) if trailers else b"",
+                _metadata(trailers) if trailers else b"",
                 b"\r\n",
             )
         )
@@ -66,7 +74,7 @@ class GrpcWire:
     def head(self, metadata: Metadata, first: Any, *, closes: bool) -> bytes:
         """What comes before the first message of a stream."""
         del first
-        return self._HEAD + _headers(metadata) + (b"connection: close\r\n\r\n" if closes else b"\r\n")
+        return self._HEAD + _metadata(metadata) + (b"connection: close\r\n\r\n" if closes else b"\r\n")
 
     def message(self, answer: Any) -> bytes:
         """A message of a stream."""
@@ -75,7 +83,7 @@ class GrpcWire:
 
     def end(self, trailers: Metadata) -> bytes:
         """The end of a stream."""
-        return b"0\r\ngrpc-status: 0\r\n" + _headers(trailers) + b"\r\n"
+        return b"0\r\ngrpc-status: 0\r\n" + _metadata(trailers) + b"\r\n"
 
     def failure(self, status: grpc.Status, *, closes: bool) -> bytes:
         """The whole answer of a call that failed before its first message: gRPC's "Trailers-Only", which Envoy's retries look at."""
@@ -100,13 +108,8 @@ class RestWire:
     def head(self, metadata: Metadata, first: Any, *, closes: bool) -> bytes:
         """What comes before the first message of a stream."""
         content_type = first.content_type if isinstance(first, RestBody) else "application/octet-stream"
-        facts = [
-            ("content-type", content_type),
-            ("transfer-encoding", "chunked"),
-            *metadata,
-            *([("connection", "close")] if closes else []),
-        ]
-        return b"HTTP/1.1 200 OK\r\n" + _headers(facts) + b"\r\n"
+        facts = [("content-type", content_type), ("transfer-encoding", "chunked"), *([("connection", "close")] if closes else [])]
+        return b"HTTP/1.1 200 OK\r\n" + _headers(facts) + _metadata(metadata) + b"\r\n"
 
     def message(self, answer: Any) -> bytes:
         """A message of a stream."""
@@ -145,29 +148,41 @@ def plain_http(status: int, text: str, *, closes: bool) -> bytes:
 
 
 def _rest_answer(status: int, content_type: str, body: bytes, metadata: Iterable[tuple[str, str | bytes]], *, closes: bool) -> bytes:
-    head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n"
+    first_line = f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\n".encode()
+    head = _headers((("content-type", content_type), ("content-length", str(len(body)))))
     close = b"connection: close\r\n\r\n" if closes else b"\r\n"
-    return b"".join((head.encode("latin-1"), _headers(metadata) if metadata else b"", close, body))
+    return b"".join((first_line, head, _metadata(metadata) if metadata else b"", close, body))
 
 
-def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
+def _metadata(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """Headers that a servicer sends. Those that say how the answer is framed are not its own to say."""
+    pairs = tuple(metadata)
+    for name, _ in pairs:
+        if name in _FRAMING:
+            raise ValueError(f"{name} is not for a servicer to send")
+    return _headers(pairs)
+
+
+def _headers(pairs: Iterable[tuple[str, str | bytes]]) -> bytes:
     lines = []
-    for name, value in metadata:
+    for name, value in pairs:
         text = base64.b64encode(value).decode() if isinstance(value, bytes) else value
-        if "\r" in text or "\n" in text or "\0" in text:
-            raise ValueError(f"the value of {name} has a line break")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a header")
+        if not _VALUE.fullmatch(text):
+            raise ValueError(f"the value of {name} has characters that a header cannot have")
         lines.append(f"{name}: {text}\r\n")
     return "".join(lines).encode("latin-1")
 
 
 def _status_headers(status: grpc.Status) -> bytes:
-    facts = [("grpc-status", str(status.code.value[0])), ("grpc-message", _percent_encoded(status.details))]
-    return _headers((*facts, *(status.trailing_metadata or ())))
+    facts = (("grpc-status", str(status.code.value[0])), ("grpc-message", _percent_encoded(status.details)))
+    return _headers(facts) + _metadata(status.trailing_metadata or ())
 
 
 def _percent_encoded(text: str | None) -> str:
-    # Space to tilde without the percent sign, as gRPC wants it.
-    return quote(text or "", safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    """A message as gRPC wants it: space to tilde without the percent sign. HTTP drops spaces at the ends, so those are encoded too."""
+    return _OUTER_SPACES.sub(lambda spaces: "%20" * len(spaces[0]), quote(text or "", safe=_SAFE))
 
 
 def _rich(status: grpc.Status) -> status_pb2.Status:
