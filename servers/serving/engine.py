@@ -12,7 +12,6 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,8 +56,7 @@ class Prediction(NamedTuple):
     prediction_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class JsonCall:
+class JsonCall(NamedTuple):
     """A JSON prediction as it came: what path and query say, and the body.
 
     Args:
@@ -228,14 +226,14 @@ def chosen(call: JsonCall, body: PredictBody) -> ModelChoice:
     Raises:
         InvalidModelChoice: If they differ, or `model_choice` refuses them.
     """
-    both = {
-        "model": (call.model, body.model),
-        "version": (call.version, body.version),
-        "alias": (call.alias, body.alias),
-        "stage": (call.stage, body.stage),
-    }
-    for field, (outside, inside) in both.items():
-        if outside and inside and outside != inside:
+    fields = (
+        ("model", call.model, body.model),
+        ("version", call.version, body.version),
+        ("alias", call.alias, body.alias),
+        ("stage", call.stage, body.stage),
+    )
+    for field, outside, inside in fields:
+        if inside and outside and outside != inside:
             text = f"the body says {field} `{inside}`, path or query say `{outside}`; say it once"
             raise InvalidModelChoice(text, field_violations=[(f"body.{field}", text)])
     return model_choice(

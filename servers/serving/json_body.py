@@ -7,8 +7,7 @@ model has one input), and `tensors` (typed, as in the Open Inference Protocol).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -22,11 +21,11 @@ from servers.serving.tensors import MAX_VIOLATIONS, Feeds, check_symbols
 INPUT_FORMS = ("instances", "inputs", "tensors")
 CHOICE_FIELDS = ("model", "version", "alias", "stage")
 _FIELDS = (*INPUT_FORMS, *CHOICE_FIELDS, "output_names")
+_KNOWN_FIELDS = frozenset(_FIELDS)
 _TENSOR_FIELDS = ("name", "datatype", "shape", "data")
 
 
-@dataclass(frozen=True, slots=True)
-class PredictBody:
+class PredictBody(NamedTuple):
     """A parsed body whose values wait for a signature.
 
     Args:
@@ -82,8 +81,8 @@ class BodyParser:
             raise _invalid("body", f"not valid JSON: {error.msg} (line {error.lineno}, column {error.colno}){_nan_hint(body)}") from None
         if not isinstance(document, dict):
             raise _invalid("body", f'expected an object such as {{"instances": [[1.0, 2.0]]}}; got {shown(document)}')
-        unknown = [key for key in document if key not in _FIELDS]
-        if unknown:
+        if not _KNOWN_FIELDS.issuperset(document):
+            unknown = [key for key in document if key not in _FIELDS]
             hint = "; `project` is a query parameter" if "project" in unknown else ""
             raise _invalid(unknown[0], f"unknown field `{unknown[0][:100]}`; known are {', '.join(_FIELDS)}{hint}")
         forms = [form for form in INPUT_FORMS if form in document]
@@ -93,6 +92,9 @@ class BodyParser:
         values = document[forms[0]]
         if forms[0] == "instances" and isinstance(values, list) and len(values) > self._max_rows:
             raise PredictionTooLarge(f"{len(values)} instances; at most {self._max_rows} are allowed a call")
+        has_strings = _has_strings(body, document, values)
+        if len(document) == 1:
+            return PredictBody(forms[0], values, "", 0, "", "", (), has_strings)
         return PredictBody(
             form=forms[0],
             values=values,
@@ -101,7 +103,7 @@ class BodyParser:
             alias=_string(document, "alias"),
             stage=_string(document, "stage"),
             output_names=_strings(document, "output_names"),
-            has_strings=_has_strings(body, document, values),
+            has_strings=has_strings,
         )
 
 
@@ -111,8 +113,10 @@ def feeds_of(signature: Signature, body: PredictBody) -> Feeds:
     Raises:
         InvalidTensor: If they are not what the signature asks for; names the place in the body.
     """
-    read = {"instances": _feeds_of_instances, "inputs": _feeds_of_columns, "tensors": _feeds_of_tensors}[body.form]
-    feeds = read(signature, body)
+    if body.form == "instances":
+        feeds = _feeds_of_instances(signature, body)
+    else:
+        feeds = _feeds_of_columns(signature, body) if body.form == "inputs" else _feeds_of_tensors(signature, body)
     check_symbols(signature, feeds, body.form)
     return feeds
 
@@ -229,7 +233,7 @@ def _column(rows: list[object], spec: TensorSpec, path: str, *, has_strings: boo
     """Stacks rows. A row of one element may come without brackets, and no rows at all make an empty batch."""
     if not rows and len(spec.shape) > 1 and all(extent >= 0 for extent in spec.shape[1:]):
         return np.empty((0, *spec.shape[1:]), dtype=spec.element.dtype)
-    if rows and json_values.row_of_one(spec) and not isinstance(rows[0], list):
+    if rows and not isinstance(rows[0], list) and json_values.row_of_one(spec):
         bare = TensorSpec(spec.name, spec.datatype, spec.shape[:1])
         return json_values.array_of(rows, bare, path, has_strings=has_strings).reshape((-1, *spec.shape[1:]))
     return json_values.array_of(rows, spec, path, has_strings=has_strings)
@@ -262,6 +266,8 @@ def _in_rows(error: InvalidTensor, name: str) -> InvalidTensor:
 
 def _has_strings(body: bytes, document: Mapping[str, object], values: object) -> bool:
     """Whether the values may hold strings: whether the body has more quotes than the strings around the values explain."""
+    if len(document) == 1 and isinstance(values, list) and "instances" in document:
+        return body.count(b'"') > 2
     explained = len(document) + sum(isinstance(document.get(field), str) for field in CHOICE_FIELDS)
     names = document.get("output_names")
     if isinstance(names, list):

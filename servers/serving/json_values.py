@@ -127,6 +127,8 @@ def _narrowed(array: np.ndarray[Any, Any], spec: TensorSpec, path: str) -> np.nd
         return array.astype(target)
     if spec.datatype == "BF16":
         return bfloat16_bits(array.astype(np.float32))
+    if array.dtype == target:
+        return array
     try:
         with np.errstate(over="raise"):
             return array.astype(target)
