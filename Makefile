@@ -60,8 +60,14 @@ test-system: .venv/.dev ## Tests that need a server from the system's packages (
 test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a venv of their own
 	.venv-engines/bin/pytest --quiet tests/engines
 
+.venv-triton/.ready:
+	$(PYTHON) -m venv .venv-triton
+	.venv-triton/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
+	.venv-triton/bin/python -m pip --disable-pip-version-check install --quiet 'tritonclient[all]==2.73.*' pytest
+	@touch $@
+
 .PHONY: test-compat
-test-compat: .venv/.dev ## Tests with clients of other languages and makers
+test-compat: .venv/.dev .venv-triton/.ready ## Tests with clients of other languages and makers
 	$(PYTEST) tests/compat
 
 .PHONY: test-bazel
