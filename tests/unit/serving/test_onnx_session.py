@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from servers.serving.errors import ModelLoadFailed, ModelRunRefused
 from servers.serving.json_values import bfloat16_values
@@ -84,6 +84,65 @@ def test_a_classifier_with_a_zipmap_is_refused_with_a_hint():
         OnnxSession(model)
 
 
+def shifted() -> bytes:
+    """`y = x + shift`: x FP32 [N, 2], and shift FP32 [2] with a value of its own."""
+    x, shift = onnx_models.value("x", TensorProto.FLOAT, ["N", 2]), onnx_models.value("shift", TensorProto.FLOAT, [2])
+    own = numpy_helper.from_array(np.array([10, 20], "f4"), "shift")
+    node = helper.make_node("Add", ["x", "shift"], ["y"])
+    return onnx_models.model([node], [x, shift], [onnx_models.value("y", TensorProto.FLOAT, ["N", 2])], [own]).SerializeToString()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_input_with_a_value_of_its_own_may_be_given_or_left_out(rows):
+    session = OnnxSession(shifted())
+    x = np.ones((rows, 2), "f4")
+
+    assert [(spec.name, spec.is_optional) for spec in session.signature.inputs] == [("x", False), ("shift", True)]
+    assert session.run({"x": x})[0].tolist() == [[11, 21]] * rows
+    assert session.run({"x": x, "shift": np.array([1, 2], "f4")})[0].tolist() == [[2, 3]] * rows
+    assert session.run({"x": x})[0].tolist() == [[11, 21]] * rows
+    assert session.warm_up() == ""
+
+
+def test_answers_to_single_rows_do_not_share_memory_with_what_comes_after():
+    session = OnnxSession(onnx_models.linear())
+    first, second = np.ones((1, 4), "f4"), np.zeros((1, 4), "f4")
+
+    (answer,) = session.run({"x": first}, (0,))
+    kept = answer.copy()
+    session.run({"x": second}, (0,))
+
+    assert answer.tobytes() == kept.tobytes()
+
+
+@pytest.mark.parametrize("model", ["linear", "wide"])
+def test_a_single_row_has_the_bits_of_onnx_runtime(model):
+    onnx = onnx_models.linear() if model == "linear" else onnx_models.linear(20_000, 2)
+    x = np.random.default_rng(1).normal(size=(1, 4 if model == "linear" else 20_000)).astype("f4")
+
+    for _ in range(2):
+        assert OnnxSession(onnx).run({"x": x})[0].tobytes() == onnx_models.run(onnx, {"x": x})[0].tobytes()
+
+
+@pytest.mark.parametrize("symbol", ["N", None])
+def test_an_output_with_more_rows_than_its_signature_made_believe_is_given_whole(symbol):
+    x = onnx_models.value("x", TensorProto.FLOAT, ["N", 2])
+    node = helper.make_node("Concat", ["x", "x"], ["y"], axis=0)
+    model = onnx_models.model([node], [x], [onnx_models.value("y", TensorProto.FLOAT, [symbol, 2])]).SerializeToString()
+    session = OnnxSession(model)
+
+    for _ in range(3):
+        assert session.run({"x": np.array([[1, 2]], "f4")})[0].tolist() == [[1, 2], [1, 2]]
+
+
+def test_an_input_of_which_every_row_is_refused_does_not_end_the_short_way():
+    session = OnnxSession(onnx_models.gather(5))
+    with pytest.raises(ModelRunRefused):
+        session.run({"index": np.array([7], "i8")})
+
+    assert session.run({"index": np.array([3], "i8")})[0].tolist() == [3]
+
+
 MODELS = [onnx_models.linear, onnx_models.row_of_table, onnx_models.gather, lambda: onnx_models.identity(TensorProto.BFLOAT16)]
 
 
@@ -95,7 +154,7 @@ def test_models_warm_up_on_zeros(make):
 def test_runs_beside_each_other_do_not_mix():
     model = onnx_models.linear()
     session = OnnxSession(model)
-    inputs = [np.random.default_rng(seed).normal(size=(seed + 1, 4)).astype("f4") for seed in range(8)]
+    inputs = [np.random.default_rng(seed).normal(size=(seed // 4 + 1, 4)).astype("f4") for seed in range(8)]
     expected = [session.run({"x": x})[0] for x in inputs]
     wrong: list[int] = []
 
