@@ -89,7 +89,8 @@ def save(client: mlmesh.Mesh, folder: Path) -> None:
             outputs = onnx.load_from_string(example.onnx).graph.output
             named = {output.name: answer for output, answer in zip(outputs, answers, strict=True)}
             arrays = {f"in.{name}": array for name, array in feeds.items()} | {f"out.{name}": array for name, array in named.items()}
-            np.savez(folder / f"{example.name}-{version}-{case}.npz", **{name: _plain(array) for name, array in arrays.items()})
+            plain: dict[str, Any] = {name: _plain(array) for name, array in arrays.items()}
+            np.savez(folder / f"{example.name}-{version}-{case}.npz", **plain)
     client.registry.set_alias("linear", alias="champion", version=1)
     client.registry.save_model(onnx.load_from_string(onnx_models.linear(seed=3)), "elsewhere", "In another project", project="fares")
 
