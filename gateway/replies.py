@@ -8,7 +8,7 @@ it does with the errors of servers. Refusals before the transcoder, and by the t
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,8 @@ _IS_GRPC = (
     "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
     " && !('x-envoy-original-path' in request.headers)"
 )
+# Clients of the Open Inference Protocol read `error`, and nothing else.
+_IS_OPEN_INFERENCE = "request.path.startsWith('/v2')"
 _BODY = "%LOCAL_REPLY_BODY%"
 
 
@@ -203,7 +205,8 @@ def _mappers(reply: Reply) -> Iterator[hcm_pb2.ResponseMapper]:
     if reply.wire != "json":
         yield _grpc_mapper(reply)
     if reply.wire != "grpc":
-        yield _json_mapper(reply)
+        yield _json_mapper(reply, f"({reply.condition}) && {_IS_OPEN_INFERENCE}", {"error": reply.message})
+        yield _json_mapper(reply, reply.condition, {})
 
 
 def _grpc_mapper(reply: Reply) -> hcm_pb2.ResponseMapper:
@@ -216,13 +219,13 @@ def _grpc_mapper(reply: Reply) -> hcm_pb2.ResponseMapper:
     )
 
 
-def _json_mapper(reply: Reply) -> hcm_pb2.ResponseMapper:
+def _json_mapper(reply: Reply, condition: str, besides: Mapping[str, str]) -> hcm_pb2.ResponseMapper:
     body = struct_pb2.Struct()
     # As the transcoder prints the errors of servers.
     printed = json_format.MessageToDict(status_of(reply), preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    json_format.ParseDict(printed, body)
+    json_format.ParseDict({**besides, **printed}, body)
     mapper = hcm_pb2.ResponseMapper(
-        filter=_condition(reply.condition),
+        filter=_condition(condition),
         body_format_override=substitution_format_string_pb2.SubstitutionFormatString(json_format=body),
         headers_to_add=_retry_headers(reply),
     )

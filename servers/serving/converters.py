@@ -106,8 +106,8 @@ def _statistics_message(view: StatisticsView) -> served_model_pb2.ServingStatist
         refused_count=view.refused_count,
         abandoned_count=view.abandoned_count,
         run_count=view.run_count,
-        queue_time=_histogram_message(view.queue_times),
-        run_time=_histogram_message(view.run_times),
+        queue_duration=_histogram_message(view.queue_times),
+        run_duration=_histogram_message(view.run_times),
         batch_sizes=[
             served_model_pb2.BatchSizeStatistics(rows=size.rows, run_count=size.run_count, compute_ms=size.run_s * 1000)
             for size in view.batch_sizes

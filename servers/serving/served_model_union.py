@@ -77,7 +77,7 @@ def _sum(parts: Sequence[pb.ServingStatistics]) -> pb.ServingStatistics:
         batch_closes=_batch_closes(parts),
         no_sharing_reason=next((part.no_sharing_reason for part in parts if part.no_sharing_reason), ""),
     )
-    for field in ("queue_time", "run_time"):
+    for field in ("queue_duration", "run_duration"):
         histograms = [getattr(part, field) for part in parts if part.HasField(field)]
         if histograms:
             getattr(total, field).CopyFrom(_histogram(histograms))

@@ -137,9 +137,12 @@ class RestWire:
 
 def error_json(status: status_pb2.Status) -> bytes:
     """A status as the gateway's transcoder prints it."""
-    return orjson.dumps(
-        json_format.MessageToDict(status, preserving_proto_field_name=True, always_print_fields_with_no_presence=True),
-    )
+    return orjson.dumps(error_fields(status))
+
+
+def error_fields(status: status_pb2.Status) -> dict[str, Any]:
+    """The fields of an error's body."""
+    return json_format.MessageToDict(status, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def plain_http(status: int, text: str, *, closes: bool) -> bytes:

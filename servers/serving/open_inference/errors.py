@@ -6,6 +6,7 @@ import orjson
 from google.rpc import status_pb2
 
 from servers.runtime.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from servers.runtime.lane.wires import error_fields
 
 
 class InvalidInferRequest(InvalidArgument):
@@ -27,8 +28,8 @@ class ModelNotReady(FailedPrecondition):
 
 
 def rest_error(status: status_pb2.Status) -> bytes:
-    """The body of an error below `/v2`: what `tritonclient.http` reads."""
-    return orjson.dumps({"error": status.message})
+    """The body of an error below `/v2`: that of all errors, and besides what `tritonclient.http` reads."""
+    return orjson.dumps({"error": status.message, **error_fields(status)})
 
 
 def invalid(place: str, text: str) -> InvalidInferRequest:

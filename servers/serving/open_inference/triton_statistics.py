@@ -75,7 +75,7 @@ class ModelCounts:
 def counts_of(model: served_model_pb2.ServedModel) -> ModelCounts:
     """Reads the counts of a version."""
     counted = model.statistics
-    queued_ms = counted.queue_time.total_ms
+    queued_ms = counted.queue_duration.total_ms
     return ModelCounts(
         name=model.name,
         version=model.version,
@@ -83,7 +83,7 @@ def counts_of(model: served_model_pb2.ServedModel) -> ModelCounts:
         rows=counted.row_count,
         success=Duration(counted.success_count, queued_ms + counted.compute_ms),
         fail=Duration(counted.failure_count),
-        queue=Duration(sum(counted.queue_time.counts), queued_ms),
+        queue=Duration(sum(counted.queue_duration.counts), queued_ms),
         runs=Duration(counted.run_count, counted.compute_ms),
         batches=tuple(BatchCounts(size.rows, Duration(size.run_count, size.compute_ms)) for size in counted.batch_sizes),
         size_bytes=model.size_bytes,

@@ -79,12 +79,12 @@ def histogram(bounds: list[float], counts: list[int], total: float) -> pb.Durati
 
 def test_histograms_sizes_and_reasons_are_added_up():
     first = pb.ServingStatistics(
-        queue_time=histogram([1, 5], [1, 2, 3], 9),
+        queue_duration=histogram([1, 5], [1, 2, 3], 9),
         batch_sizes=[pb.BatchSizeStatistics(rows=1, run_count=2, compute_ms=1), pb.BatchSizeStatistics(rows=8, run_count=1, compute_ms=2)],
         batch_closes=[pb.BatchCloseStatistics(reason=pb.BATCH_CLOSE_REASON_TURN_ENDED, run_count=3)],
     )
     second = pb.ServingStatistics(
-        queue_time=histogram([1, 5], [10, 20, 30], 90),
+        queue_duration=histogram([1, 5], [10, 20, 30], 90),
         batch_sizes=[pb.BatchSizeStatistics(rows=4, run_count=5, compute_ms=5), pb.BatchSizeStatistics(rows=8, run_count=1, compute_ms=3)],
         batch_closes=[
             pb.BatchCloseStatistics(reason=pb.BATCH_CLOSE_REASON_ROW_CAP, run_count=5),
@@ -94,8 +94,8 @@ def test_histograms_sizes_and_reasons_are_added_up():
 
     (joined,) = union({1: [model(statistics=first)], 2: [model(statistics=second)]})
 
-    assert joined.statistics.queue_time == histogram([1, 5], [11, 22, 33], 99)
-    assert not joined.statistics.HasField("run_time")
+    assert joined.statistics.queue_duration == histogram([1, 5], [11, 22, 33], 99)
+    assert not joined.statistics.HasField("run_duration")
     sizes = [(size.rows, size.run_count, size.compute_ms) for size in joined.statistics.batch_sizes]
     assert sizes == [(1, 2, 1), (4, 5, 5), (8, 2, 5)]
     closes = [(close.reason, close.run_count) for close in joined.statistics.batch_closes]
@@ -126,8 +126,8 @@ def test_no_field_of_the_contract_is_forgotten():
         setattr(statistics, name, 1)
     statistics.no_sharing_reason = "no batch"
     statistics.last_predict_time.FromDatetime(START)
-    statistics.queue_time.CopyFrom(histogram([1], [1, 1], 2))
-    statistics.run_time.CopyFrom(histogram([1], [1, 1], 2))
+    statistics.queue_duration.CopyFrom(histogram([1], [1, 1], 2))
+    statistics.run_duration.CopyFrom(histogram([1], [1, 1], 2))
     statistics.batch_sizes.add(rows=1, run_count=1, compute_ms=1)
     statistics.batch_closes.add(reason=pb.BATCH_CLOSE_REASON_TURN_ENDED, run_count=1)
     assert len(whole.ListFields()) == len(pb.ServedModel.DESCRIPTOR.fields), "the contract has a new field: set it here"

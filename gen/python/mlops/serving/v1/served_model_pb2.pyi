@@ -245,8 +245,8 @@ class ServingStatistics(_message.Message):
     REFUSED_COUNT_FIELD_NUMBER: _builtins.int
     ABANDONED_COUNT_FIELD_NUMBER: _builtins.int
     RUN_COUNT_FIELD_NUMBER: _builtins.int
-    QUEUE_TIME_FIELD_NUMBER: _builtins.int
-    RUN_TIME_FIELD_NUMBER: _builtins.int
+    QUEUE_DURATION_FIELD_NUMBER: _builtins.int
+    RUN_DURATION_FIELD_NUMBER: _builtins.int
     BATCH_SIZES_FIELD_NUMBER: _builtins.int
     BATCH_CLOSES_FIELD_NUMBER: _builtins.int
     NO_SHARING_REASON_FIELD_NUMBER: _builtins.int
@@ -273,11 +273,11 @@ class ServingStatistics(_message.Message):
         """Output only. When the last prediction was answered."""
 
     @_builtins.property
-    def queue_time(self) -> Global___DurationHistogram:
+    def queue_duration(self) -> Global___DurationHistogram:
         """Output only. How long answered predictions waited for their run."""
 
     @_builtins.property
-    def run_time(self) -> Global___DurationHistogram:
+    def run_duration(self) -> Global___DurationHistogram:
         """Output only. How long runs took."""
 
     @_builtins.property
@@ -299,15 +299,15 @@ class ServingStatistics(_message.Message):
         refused_count: _builtins.int = ...,
         abandoned_count: _builtins.int = ...,
         run_count: _builtins.int = ...,
-        queue_time: Global___DurationHistogram | None = ...,
-        run_time: Global___DurationHistogram | None = ...,
+        queue_duration: Global___DurationHistogram | None = ...,
+        run_duration: Global___DurationHistogram | None = ...,
         batch_sizes: _abc.Iterable[Global___BatchSizeStatistics] | None = ...,
         batch_closes: _abc.Iterable[Global___BatchCloseStatistics] | None = ...,
         no_sharing_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_predict_time", b"last_predict_time", "queue_time", b"queue_time", "run_time", b"run_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_predict_time", b"last_predict_time", "queue_duration", b"queue_duration", "run_duration", b"run_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_count", b"abandoned_count", "batch_closes", b"batch_closes", "batch_sizes", b"batch_sizes", "compute_ms", b"compute_ms", "failure_count", b"failure_count", "last_predict_time", b"last_predict_time", "no_sharing_reason", b"no_sharing_reason", "queue_time", b"queue_time", "refused_count", b"refused_count", "row_count", b"row_count", "run_count", b"run_count", "run_time", b"run_time", "success_count", b"success_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_count", b"abandoned_count", "batch_closes", b"batch_closes", "batch_sizes", b"batch_sizes", "compute_ms", b"compute_ms", "failure_count", b"failure_count", "last_predict_time", b"last_predict_time", "no_sharing_reason", b"no_sharing_reason", "queue_duration", b"queue_duration", "refused_count", b"refused_count", "row_count", b"row_count", "run_count", b"run_count", "run_duration", b"run_duration", "success_count", b"success_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
