@@ -67,7 +67,7 @@ class RunCost:
             slope = (sum_nt / total - mean_n * mean_t) / variance
             # More rows are never predicted to take less time, nor no rows less than none.
             self._slope_s = min(max(slope, 0.0), mean_t / mean_n)
-            self._base_s = mean_t - self._slope_s * mean_n
+            self._base_s = max(0.0, mean_t - self._slope_s * mean_n)
         elif mean_n > 0:
             # Runs of one size do not say what is slope and what is base. All slope errs to the safe side for larger ones.
             self._slope_s, self._base_s = mean_t / mean_n, 0.0

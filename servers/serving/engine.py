@@ -190,7 +190,7 @@ class PredictionEngine:
     async def _run(self, entry: Entry, feeds: Feeds, output_names: Sequence[str], deadline: float | None) -> Prediction:
         loaded, source = entry.model, entry.source
         signature = loaded.session.signature
-        indexes = _output_indexes(signature, output_names)
+        indexes = _output_indexes(signature, output_names) if output_names else signature.all_outputs
         rows = feeds[signature.rows_input].shape[0] if signature.rows_input else 1
         timeout_s = None if deadline is None else deadline - self._clock()
         prediction_id = self._new_id()

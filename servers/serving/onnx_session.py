@@ -69,7 +69,6 @@ class OnnxSession:
             ),
             tuple(_spec(argument, "output") for argument in self._session.get_outputs()),
         )
-        self._all_outputs = tuple(range(len(self.signature.outputs)))
         self._output_names = [spec.name for spec in self.signature.outputs]
         self._needs_binding = any(spec.datatype == "BF16" for spec in (*self.signature.inputs, *self.signature.outputs))
         self._single_row = SingleRowRun(self._session, self.signature) if SingleRowRun.is_possible(self.signature) else None
@@ -88,7 +87,7 @@ class OnnxSession:
             ModelRunRefused: If the model cannot be run on these inputs.
             PredictionTooLarge: If memory does not suffice.
         """
-        is_all = not outputs or outputs == self._all_outputs
+        is_all = not outputs or outputs == self.signature.all_outputs
         if self._single_row is not None and is_all:
             arrays = self._run_single_row(self._single_row, feeds)
             if arrays is not None:

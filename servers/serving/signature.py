@@ -119,7 +119,8 @@ class Signature:
     has_shared_symbols: bool = field(init=False, repr=False, compare=False)
     """Whether two dimensions of the inputs have one name, and so one extent."""
     _by_name: Mapping[str, TensorSpec] = field(init=False, repr=False, compare=False)
-    _all_outputs: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    all_outputs: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Positions of all outputs."""
 
     def __post_init__(self) -> None:
         symbols = [symbol for spec in self.inputs for symbol in spec.symbols if symbol]
@@ -129,7 +130,7 @@ class Signature:
         object.__setattr__(self, "has_optional", len(self.required) < len(self.inputs))
         object.__setattr__(self, "has_shared_symbols", len(set(symbols)) < len(symbols))
         object.__setattr__(self, "_by_name", {spec.name: spec for spec in self.inputs})
-        object.__setattr__(self, "_all_outputs", tuple(range(len(self.outputs))))
+        object.__setattr__(self, "all_outputs", tuple(range(len(self.outputs))))
 
     def input(self, name: str) -> TensorSpec | None:
         """The input of that name, if there is one."""
@@ -142,7 +143,7 @@ class Signature:
             KeyError: With the first name that is not an output.
         """
         if not names:
-            return self._all_outputs
+            return self.all_outputs
         positions = {spec.name: index for index, spec in enumerate(self.outputs)}
         return tuple(positions[name] for name in names)
 
