@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any, cast
 import servers.runtime
 from servers.serving.model_process.child_exit import ChildExit
 from servers.serving.model_process.frames import FrameReader, MalformedFrame, Part
+from servers.serving.model_process.last_output import LastOutput
 from servers.serving.model_process.memory_kills import MemoryKills
 from servers.serving.model_process.messages import Message, message_of
+from servers.serving.model_process.process_end import ended
 
 PROGRAM = (sys.executable, "-P", "-m", "servers.serving.model_process")
 """The process of a model."""
@@ -27,8 +30,8 @@ _SOCKET_BYTES = 1 << 20
 _OUTPUT_BYTES = 8192
 """How much is kept of what the process writes."""
 
-_OUTPUT_WAIT_S = 1.0
-"""How long its output is awaited after its end: something that it started may hold it open."""
+_LAST_WORDS_S = 1.0
+"""How long its end is awaited after that of its connection, and that of its output after its own: something else may hold it open."""
 
 _ENVIRONMENT = frozenset(("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV"))
 """Variables that the process inherits. Not all: keys and addresses of the mesh are none of a model's business."""
@@ -45,14 +48,15 @@ class Child:
         pid: Its process id.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, connection: _Connection) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], connection: _Connection) -> None:
+        assert process.stdout is not None  # noqa: S101  # started with a pipe
         self.pid = process.pid
         self._process = process
         self._connection = connection
         self._stop_reason = ""
-        self._output = bytearray()
+        self._output = LastOutput(process.stdout, _OUTPUT_BYTES)
         self._memory_kills = MemoryKills(process.pid)
-        self.exited: asyncio.Future[ChildExit] = asyncio.ensure_future(self._watch())
+        self.exited: asyncio.Task[ChildExit] = asyncio.create_task(self._watch())
 
     @classmethod
     async def start(cls, command: Sequence[str], *, max_payload_bytes: int, on_message: Callable[[Message], None]) -> Child:
@@ -71,8 +75,8 @@ class Child:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
             try:
-                process = await _spawned(command, theirs.fileno())
-            except BaseException:
+                process = _spawned(command, theirs)
+            except OSError:
                 ours.close()
                 raise
         connection = _Connection(FrameReader(max_payload_bytes), on_message)
@@ -100,7 +104,7 @@ class Child:
         """
         if not self.exited.done() and not self._stop_reason:
             self._stop_reason = reason
-            self._signal_kill()
+            self._process.kill()
 
     async def stop(self, grace_s: float) -> ChildExit:
         """Ends it: closes the socket, sends SIGTERM, and after the grace SIGKILL.
@@ -114,65 +118,44 @@ class Child:
         self._stop_reason = self._stop_reason or "the model is unloaded"
         self._connection.close()
         if not self.exited.done():
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+            self._process.terminate()
             await asyncio.wait({self.exited}, timeout=grace_s)
         if not self.exited.done():
-            self._signal_kill()
+            self._process.kill()
         return await asyncio.shield(self.exited)
 
     async def _watch(self) -> ChildExit:
-        ended = asyncio.create_task(self._process.wait())
-        output = asyncio.ensure_future(self._keep_output())
-        awaited: list[asyncio.Future[Any]] = [ended, self._connection.lost]
+        end = asyncio.create_task(ended(self._process))
+        awaited: list[asyncio.Future[Any]] = [end, self._connection.lost]
         await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done() and not self._stop_reason:
+        if not end.done() and not self._stop_reason:
             # Most often it is about to end: the kernel closes the files of a process before it tells how that one ended.
-            await asyncio.wait({ended}, timeout=_OUTPUT_WAIT_S)
-            if not ended.done():
+            await asyncio.wait({end}, timeout=_LAST_WORDS_S)
+            if not end.done():
                 self.kill("it closed its connection and ran on")
-        return_code = await ended
-        await asyncio.wait({output}, timeout=_OUTPUT_WAIT_S)
-        output.cancel()
+        return_code = await end
+        await asyncio.wait({self._output.ended}, timeout=_LAST_WORDS_S)
+        self._output.close()
         self._connection.close()
+        is_killed = return_code == -signal.SIGKILL and not self._stop_reason
         return ChildExit(
             return_code,
             self._stop_reason,
-            is_out_of_memory=return_code == -9 and not self._stop_reason and self._memory_kills.has_grown(),
-            last_lines=self._output.decode("utf-8", "replace"),
+            is_out_of_memory=is_killed and self._memory_kills.has_grown(),
+            last_lines=self._output.text,
         )
 
-    async def _keep_output(self) -> None:
-        stream = self._process.stdout
-        while stream is not None and (written := await stream.read(_OUTPUT_BYTES)):
-            self._output += written
-            del self._output[:-_OUTPUT_BYTES]
 
-    def _signal_kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-
-async def _spawned(command: Sequence[str], standard_input: int) -> asyncio.subprocess.Process:
-    """Starts the process. When the caller is cancelled meanwhile, there is none left afterwards."""
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            # -I -S: the guard needs neither site-packages nor the environment's PYTHONPATH, and so starts in a few milliseconds.
-            *(sys.executable, "-I", "-S", str(_GUARD), str(os.getpid())),
-            *command,
-            stdin=standard_input,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**{name: value for name, value in os.environ.items() if name in _ENVIRONMENT}, **_SMALLER},
-        )
+def _spawned(command: Sequence[str], standard_input: socket.socket) -> subprocess.Popen[bytes]:
+    """Starts the process on this thread, with whose end it ends. Nothing is inherited but what is named here."""
+    return subprocess.Popen(
+        # -I -S: the guard needs neither site-packages nor the environment's PYTHONPATH, and so starts in a few milliseconds.
+        (sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *command),
+        stdin=standard_input.fileno(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**{name: value for name, value in os.environ.items() if name in _ENVIRONMENT}, **_SMALLER},
     )
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        process = await starting
-        process.kill()
-        await process.wait()
-        raise
 
 
 class _Connection(asyncio.BufferedProtocol):

@@ -21,7 +21,8 @@ class ProcessLimits:
         crash_window_s: Seconds that count for `max_crashes`, while the model ran; the time of a restart does not make a crash older.
         second_restart_delay_s: Pause before the second restart in a row, in seconds; the first is immediate. It doubles with each one.
         longest_restart_delay_s: Longest pause before a restart, in seconds.
-        run_attempts: How often a run is tried whose process dies of it. Less than `max_crashes`, or one bad input takes the model away.
+        run_attempts: How often a run is tried whose process dies of it. Less than `max_crashes`, or one bad input takes the model away; and
+            one less than that where callers share runs, since those are tried once more, together.
         max_payload_bytes: Most bytes of the inputs, and of the outputs, of a run.
         memory_limit_bytes: Memory that the process may take for itself; 0 = any. ONNX Runtime takes twice the size of a model to load it.
     """

@@ -54,12 +54,15 @@ class Phase(Enum):
 class _Call:
     """A run that somebody waits for."""
 
-    __slots__ = ("answer", "attempts", "number", "outputs", "parts")
+    __slots__ = ("answer", "attempts", "most_attempts", "number", "outputs", "parts")
 
-    def __init__(self, number: int, parts: list[Part], outputs: tuple[int, ...], answer: asyncio.Future[Arrays]) -> None:
+    def __init__(
+        self, number: int, parts: list[Part], outputs: tuple[int, ...], most_attempts: int, answer: asyncio.Future[Arrays]
+    ) -> None:
         self.number = number
         self.parts = parts
         self.outputs = outputs
+        self.most_attempts = most_attempts
         self.answer = answer
         self.attempts = 0
 
@@ -163,7 +166,7 @@ class ModelProcess:
         self._became_ready()
         self._task = asyncio.create_task(self._keep_running())
 
-    async def run(self, feeds: Feeds, outputs: Sequence[int] = ()) -> Arrays:
+    async def run(self, feeds: Feeds, outputs: Sequence[int] = (), *, is_shared: bool = False) -> Arrays:
         """Runs the model.
 
         When the caller is cancelled, a run that waits is dropped, and the answer to one that is under way is thrown away.
@@ -171,6 +174,8 @@ class ModelProcess:
         Args:
             feeds: One array an input, checked against the signature. They must not change until this returns.
             outputs: Positions of the outputs wanted; empty means all.
+            is_shared: Whether the inputs are those of several callers. A crash is then answered at once, so that each of theirs can be run
+                alone: the one that the process dies of takes no other with it, and the model is not given up because of it.
 
         Returns:
             The outputs in the order of `outputs`, kept as `signature.ElementType` says. They share one piece of memory.
@@ -196,7 +201,8 @@ class ModelProcess:
             limit = f"{self._limits.max_payload_bytes:,}"
             text = f"the inputs of the run have {error.size_bytes:,} bytes, and may have {limit}; send fewer rows a call"
             raise PredictionTooLarge(text) from None
-        call = _Call(self._calls, parts, wanted, asyncio.get_running_loop().create_future())
+        most_attempts = 1 if is_shared else self._limits.run_attempts
+        call = _Call(self._calls, parts, wanted, most_attempts, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._run_next()
         return await call.answer
@@ -303,7 +309,7 @@ class ModelProcess:
         call = self._taken_from_process()
         if call is None or call.answer.done():
             return
-        if call.attempts < self._limits.run_attempts and not exited.stop_reason:
+        if call.attempts < call.most_attempts and not exited.stop_reason:
             self._waiting.appendleft(call)
         elif exited.is_out_of_memory:
             text = "the inputs make the model need more memory than there is; send fewer rows a call"

@@ -230,6 +230,23 @@ def test_inputs_that_the_process_dies_of_are_refused_in_the_end_and_take_nobody_
     assert script.ended == []
 
 
+def test_a_run_of_several_callers_is_not_tried_again_by_itself(run, scripted):
+    script = scripted("dies-of-poison")
+
+    async def scenario() -> None:
+        process = script.process()
+        await soon(process.start())
+
+        with pytest.raises(ModelRunAborted):
+            await soon(process.run(POISON, is_shared=True))
+
+        assert (await soon(process.run(X)))[0].tolist() == [1, 2]
+        assert process.restarts == 1
+        await soon(process.close())
+
+    run(scenario())
+
+
 def test_a_run_that_takes_too_long_is_stopped_and_not_tried_again(run, scripted):
     script = scripted("hangs-on-poison")
 
