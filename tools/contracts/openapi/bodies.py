@@ -138,7 +138,7 @@ RAW_BODIES: Mapping[str, RawBodies] = {
         request={"application/json": _PREDICT_REQUEST}, response={"application/json": _PREDICT_RESPONSE}
     ),
     **{
-        f"mlops.serving.v1.OpenInferenceService.{method}": RawBodies(response={"application/json": schema})
+        f"{open_inference.SERVICE}.{method}": RawBodies(response={"application/json": schema})
         for method, schema in {
             "ServerLive": open_inference.EMPTY,
             "ServerReady": open_inference.EMPTY,
@@ -149,15 +149,15 @@ RAW_BODIES: Mapping[str, RawBodies] = {
             "ModelStatistics": open_inference.STATISTICS,
         }.items()
     },
-    "mlops.serving.v1.OpenInferenceService.ModelInfer": RawBodies(
+    f"{open_inference.SERVICE}.ModelInfer": RawBodies(
         request={"application/json": open_inference.INFER_REQUEST, "application/octet-stream": _BYTES},
         response={"application/json": open_inference.INFER_RESPONSE, "application/octet-stream": _BYTES},
     ),
-    "mlops.serving.v1.OpenInferenceService.RepositoryIndex": RawBodies(
+    f"{open_inference.SERVICE}.RepositoryIndex": RawBodies(
         request={"application/json": open_inference.INDEX_REQUEST}, response={"application/json": open_inference.INDEX_RESPONSE}
     ),
     **{
-        f"mlops.serving.v1.OpenInferenceService.RepositoryModel{verb}": RawBodies(
+        f"{open_inference.SERVICE}.RepositoryModel{verb}": RawBodies(
             request={"application/json": open_inference.REPOSITORY_REQUEST}, response={"application/json": open_inference.EMPTY}
         )
         for verb in ("Load", "Unload")

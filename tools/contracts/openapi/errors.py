@@ -1,9 +1,10 @@
-"""Answers other than 200. All have one JSON shape, whether a server or the gateway itself gives them."""
+"""Answers other than 200. All have one JSON shape, whether a server or the gateway itself gives them; `/v2` has that of its protocol."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tools.contracts.openapi import open_inference
 from tools.contracts.openapi.constraints import Schema
 from tools.contracts.openapi.schemas import ERROR, ERROR_REFERENCE, Schemas
 from tools.contracts.reading import Contracts, Policy
@@ -91,8 +92,8 @@ def responses() -> dict[str, Schema]:
     }
 
 
-def answers_of(policy: Policy, *, has_body: bool) -> dict[str, Schema]:
-    """Returns the error answers of a method, as references by status."""
+def answers_of(policy: Policy, *, service: str, has_body: bool) -> dict[str, Schema]:
+    """Returns the error answers of a method by status: references, or whole where the service's protocol has another shape than ours."""
     is_reading = policy.idempotency == "IDEMPOTENCY_READ_ONLY"
     holds = {
         _ALWAYS: True,
@@ -101,4 +102,8 @@ def answers_of(policy: Policy, *, has_body: bool) -> dict[str, Schema]:
         # A public method that changes something is a login, which may refuse the user.
         _GUARDED: policy.access != "ACCESS_PUBLIC" or not is_reading,
     }
-    return {str(answer.status): {"$ref": f"#/components/responses/{answer.name}"} for answer in ANSWERS if holds[answer.given]}
+    given = [answer for answer in ANSWERS if holds[answer.given]]
+    if service == open_inference.SERVICE:
+        content = {"application/json": {"schema": open_inference.ERROR}}
+        return {str(answer.status): {"description": answer.description, "content": content} for answer in given}
+    return {str(answer.status): {"$ref": f"#/components/responses/{answer.name}"} for answer in given}

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from tools.contracts.openapi.constraints import Schema
 
+SERVICE = "mlops.serving.v1.OpenInferenceService"
+"""The service whose bodies these are."""
+
+ERROR: Schema = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "What is wrong, for people."}},
+}
+
 _PARAMETERS: Schema = {"type": "object", "description": "Values by name. What is not known is passed over."}
 _NAME: Schema = {"type": "string", "description": "Name of the input or output."}
 _SHAPE: Schema = {"type": "array", "items": {"type": "integer"}, "maxItems": 32, "description": "Extent of each dimension."}

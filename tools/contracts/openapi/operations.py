@@ -71,7 +71,10 @@ class Operations:
         body = self._request_body(method, binding, template, suffix)
         if body:
             content["requestBody"] = body
-        content["responses"] = {"200": self._answer(method), **errors.answers_of(policy, has_body=body is not None)}
+        content["responses"] = {
+            "200": self._answer(method),
+            **errors.answers_of(policy, service=method.containing_service.full_name, has_body=body is not None),
+        }
         content["security"] = _security(policy)
         if method.GetOptions().deprecated:
             content["deprecated"] = True
