@@ -91,7 +91,8 @@ def test_a_loaded_version_becomes_a_message():
     assert message.state == served_model_pb2.SERVED_MODEL_STATE_READY
     assert (message.load_duration_ms, message.statistics.compute_ms) == (500, 250)
     counted = message.statistics
-    assert (counted.run_count, counted.refused_count, counted.queue_duration.total_ms, list(counted.queue_duration.counts)[-1]) == (3, 1, 500, 3)
+    queued = counted.queue_duration
+    assert (counted.run_count, counted.refused_count, queued.total_ms, list(queued.counts)[-1]) == (3, 1, 500, 3)
     assert len(counted.queue_duration.counts) == len(counted.queue_duration.bounds_ms) + 1
     assert [(size.rows, size.run_count, size.compute_ms) for size in counted.batch_sizes] == [(1, 1, 50), (3, 2, 200)]
     assert [(close.reason, close.run_count) for close in counted.batch_closes] == [
