@@ -126,17 +126,27 @@ def _narrowed(array: np.ndarray[Any, Any], spec: TensorSpec, path: str) -> np.nd
             _refuse_range(spec, path, array.shape, index, array.reshape(-1)[index].item())
         return array.astype(target)
     if spec.datatype == "BF16":
-        return bfloat16_bits(array.astype(np.float32))
+        with np.errstate(over="ignore"):
+            bits = bfloat16_bits(array.astype(np.float32))
+        _refuse_infinities(array, bfloat16_values(bits), spec, path)
+        return bits
     if array.dtype == target:
         return array
     try:
         with np.errstate(over="raise"):
             return array.astype(target)
     except FloatingPointError:
-        finite = np.isfinite(array)
         with np.errstate(over="ignore"):
-            lost = finite & ~np.isfinite(array.astype(target))
-        index = int(np.argmax(lost.reshape(-1)))
+            narrowed = array.astype(target)
+        _refuse_infinities(array, narrowed, spec, path)
+        return narrowed
+
+
+def _refuse_infinities(array: np.ndarray[Any, Any], narrowed: np.ndarray[Any, Any], spec: TensorSpec, path: str) -> None:
+    """Refuses numbers that became infinite on the way to the input's type."""
+    lost = (np.isfinite(array) & ~np.isfinite(narrowed)).reshape(-1)
+    if lost.any():
+        index = int(np.argmax(lost))
         _refuse_range(spec, path, array.shape, index, array.reshape(-1)[index].item())
 
 

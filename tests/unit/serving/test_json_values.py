@@ -170,3 +170,9 @@ def test_whatever_json_comes_it_is_a_tensor_that_fits_or_refused_at_a_place(valu
     else:
         assert refusal is not None
         assert refusal.field_violations[0][0].startswith("instances")
+
+
+@pytest.mark.parametrize("value", [1e300, -3.4e38, 3.4028235e38])
+def test_a_number_beyond_bfloat16_is_refused_and_never_made_infinite(value):
+    with pytest.raises(InvalidTensor, match="is out of the range of BF16"):
+        array_of([1.0, value], TensorSpec("x", "BF16", (-1,)), "inputs")
