@@ -7,7 +7,7 @@ import binascii
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, cast
 
 import grpc
@@ -102,12 +102,12 @@ class LaneContext(grpc.ServicerContext):
         self.initial_metadata = tuple(initial_metadata)
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
-        """Adds trailers to a successful answer."""
+        """Adds trailers to the answer; those of an error come from the error."""
         self.trailers = tuple(trailing_metadata)
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
-        """Ends the call with a plain status."""
-        self.abort_with_status(cast(grpc.Status, _PlainStatus(code, details)))
+        """Ends the call with a plain status, and the trailers that were set."""
+        self.abort_with_status(cast(grpc.Status, _PlainStatus(code, details, self.trailers)))
 
     def abort_with_status(self, status: grpc.Status) -> NoReturn:
         """Ends the call with a status."""
@@ -134,7 +134,7 @@ def _value(name: bytes, value: bytes) -> str | bytes:
 
 
 class _PlainStatus:
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str, trailers: Metadata) -> None:
         self.code = code
         self.details = details
-        self.trailing_metadata: Iterable[tuple[str, str | bytes]] = ()
+        self.trailing_metadata = trailers

@@ -86,9 +86,13 @@ class Lane:
         self.loop.call_soon_threadsafe(self._begin_closing)
 
     def close(self) -> None:
-        """Takes no more connections, answers what has arrived, and closes the connections once what was written has been sent."""
-        if self._server is not None:
-            self._thread.submit(self._close(self._server)).result()
+        """Takes no more connections, answers what has arrived, and closes the connections once what was written has been sent.
+
+        Safe to call twice.
+        """
+        server, self._server = self._server, None
+        if server is not None:
+            self._thread.submit(self._close(server)).result()
 
     # What connections and exchanges call, on the loop's thread.
 

@@ -7,10 +7,17 @@ import pytest
 from tests.integration.gateway.mesh_in_memory import GatewayUnderTest, short_folder
 
 
+@pytest.fixture(scope="session", params=[False, True], ids=["grpcio", "lane"])
+def has_lanes(request: pytest.FixtureRequest) -> bool:
+    """Whether the mesh of a test has lanes: what a caller sees must not depend on it."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="session")
-def shared_gateway() -> Iterator[GatewayUnderTest]:
+def shared_gateway(has_lanes: bool) -> Iterator[GatewayUnderTest]:
     with short_folder() as folder:
-        gateway = GatewayUnderTest(folder, allowed_origins=("https://console.example.org",), max_body_bytes=2 << 20)
+        origins = ("https://console.example.org",)
+        gateway = GatewayUnderTest(folder, has_lanes=has_lanes, allowed_origins=origins, max_body_bytes=2 << 20)
         try:
             yield gateway.start()
         finally:

@@ -36,6 +36,7 @@ from mlops.users.v1 import users_service_pb2_grpc
 
 from gateway.admin import Admin
 from gateway.bootstrap import write_bootstrap
+from gateway.clusters import lane_name
 from gateway.configuration import Contracts, Mesh, configuration, read_contracts
 from gateway.control_plane.server import AdsServicer, ControlPlane
 from gateway.control_plane.snapshot import Snapshot
@@ -43,6 +44,7 @@ from gateway.edge.app import edge_app
 from gateway.edge.serving import EdgeServer
 from gateway.settings import GatewaySettings
 from gateway.topology import UnixEndpoint, Upstream
+from tests.integration.gateway.lane_in_memory import LaneInMemory
 
 COMPONENTS = ("users", "registry", "serving", "system")
 GET_MODEL = "/mlops.registry.v1.ModelRegistryService/GetModel"
@@ -70,7 +72,7 @@ class Component(grpc.GenericRpcHandler):
     def calls(self, method: str) -> list[Seen]:
         return [call for call in self.seen if call.method == method]
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         service, _, name = handler_call_details.method.removeprefix("/").rpartition("/")
         try:
             method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
@@ -99,8 +101,13 @@ class Component(grpc.GenericRpcHandler):
         return make(one, request_deserializer=request_class.FromString, response_serializer=response_class.SerializeToString)
 
 
+def lane_of(path: Path) -> Path:
+    """Socket of the lane of the component that has a socket."""
+    return path.with_suffix(".lane")
+
+
 class ComponentServer:
-    """A component that listens on a Unix socket."""
+    """A component that listens on a Unix socket for gRPC, and on another one for its lane."""
 
     def __init__(self, path: Path, component: Component | None = None, *extra: Callable[[grpc.Server], object]) -> None:
         self.path = path
@@ -114,6 +121,7 @@ class ComponentServer:
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         for add in extra:
             add(self._server)
+        self._lane = LaneInMemory(lane_of(path), list(SERVICES.values()), self.component)
         self.set_ready(True)
         self._server.add_insecure_port(f"unix:{path}")
         self._server.start()
@@ -127,11 +135,13 @@ class ComponentServer:
 
     def set_ready(self, is_ready: bool) -> None:
         state = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        self._lane.is_ready = is_ready
         for service in SERVICES.values():
             self.health.set(service, state)
 
     def stop(self, grace_s: float = 0) -> None:
         self._server.stop(grace_s).wait()
+        self._lane.stop()
 
 
 SERVICES = {
@@ -220,9 +230,15 @@ class Envoy:
 
 
 class GatewayUnderTest:
-    """Envoy, its control plane in this process, and components in memory."""
+    """Envoy, its control plane in this process, and components in memory.
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    Args:
+        folder: Where sockets and files are.
+        has_lanes: Whether calls go over the lanes of the components.
+        settings: Settings of the gateway.
+    """
+
+    def __init__(self, folder: Path, *, has_lanes: bool = False, **settings: Any) -> None:
         self.folder = folder
         self.keys = Keys()
         self.settings = GatewaySettings(
@@ -237,7 +253,8 @@ class GatewayUnderTest:
         )
         self.contracts: Contracts = read_contracts(self.settings)
         self.components: dict[str, ComponentServer] = {}
-        self.mesh = Mesh({name: Upstream(name, (UnixEndpoint(str(folder / f"{name}.sock")),), SERVICES[name]) for name in COMPONENTS})
+        self.has_lanes = has_lanes
+        self.mesh = Mesh({name: self.upstream(name, folder / f"{name}.sock") for name in COMPONENTS})
         self.control_plane = ControlPlane()
         self._ads = grpc.server(futures.ThreadPoolExecutor(8))
         self._stopping = threading.Event()
@@ -266,6 +283,15 @@ class GatewayUnderTest:
 
     def stop(self) -> None:
         self._stack.close()
+
+    def upstream(self, component: str, *paths: Path) -> Upstream:
+        """A component whose servers have these sockets."""
+        lanes = tuple(UnixEndpoint(str(lane_of(path))) for path in paths) if self.has_lanes else ()
+        return Upstream(component, tuple(UnixEndpoint(str(path)) for path in paths), SERVICES[component], lanes)
+
+    def cluster(self, component: str) -> str:
+        """Name of the cluster that a component's calls go to."""
+        return lane_name(component) if self.has_lanes else component
 
     @property
     def url(self) -> str:
