@@ -36,7 +36,6 @@ from mlops.users.v1 import users_service_pb2_grpc
 
 from gateway.admin import Admin
 from gateway.bootstrap import write_bootstrap
-from gateway.clusters import lane_name
 from gateway.configuration import Contracts, Mesh, configuration, read_contracts
 from gateway.control_plane.server import AdsServicer, ControlPlane
 from gateway.control_plane.snapshot import Snapshot
@@ -288,10 +287,6 @@ class GatewayUnderTest:
         """A component whose servers have these sockets."""
         lanes = tuple(UnixEndpoint(str(lane_of(path))) for path in paths) if self.has_lanes else ()
         return Upstream(component, tuple(UnixEndpoint(str(path)) for path in paths), SERVICES[component], lanes)
-
-    def cluster(self, component: str) -> str:
-        """Name of the cluster that a component's calls go to."""
-        return lane_name(component) if self.has_lanes else component
 
     @property
     def url(self) -> str:

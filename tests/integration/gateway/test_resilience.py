@@ -31,9 +31,9 @@ from tests.integration.gateway.mesh_in_memory import (
 
 
 @pytest.fixture
-def own_gateway() -> Iterator[GatewayUnderTest]:
+def own_gateway(has_lanes: bool) -> Iterator[GatewayUnderTest]:
     with short_folder() as folder:
-        gateway = GatewayUnderTest(folder)
+        gateway = GatewayUnderTest(folder, has_lanes=has_lanes)
         try:
             yield gateway.start()
         finally:
