@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,18 +21,19 @@ from servers.serving.artifacts import ArtifactCache
 from servers.serving.batch_queue import BatchLimits
 from servers.serving.batching import Batcher
 from servers.serving.engine import PredictionEngine
-from servers.serving.entries import Limits
+from servers.serving.entries import Limits, Loaded
 from servers.serving.fleet import FleetServicer
 from servers.serving.json_body import BodyParser
 from servers.serving.loaded_models import LoadedModels
 from servers.serving.loading import OnnxLoader
 from servers.serving.metrics import ServingMetrics
-from servers.serving.model_source import ModelSource, SourceVersion
+from servers.serving.model_source import ModelChoice, ModelSource, SourceVersion
 from servers.serving.onnx_session import release_memory
 from servers.serving.open_inference.registrations import open_inference
 from servers.serving.other_workers import FIRST_WORKER, OtherWorker, OtherWorkers
 from servers.serving.prediction_ids import new_prediction_id
 from servers.serving.registry_peer import REGISTRY_SERVICE, RegistrySource, check_registry
+from servers.serving.reloading import LoadedList, Reloading
 from servers.serving.resolution import Resolver
 from servers.serving.servicer import ServingServicer
 from servers.serving.settings import ServingSettings
@@ -69,7 +71,8 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
     resolver = Resolver(
         source, ttl_s=settings.resolve_ttl_s, timeout_s=settings.resolve_timeout_s, refresh_timeout_s=settings.refresh_timeout_s
     )
-    models = _loaded_models(settings, source, exposed)
+    loaded_list = LoadedList(settings.loaded_file)
+    models = _loaded_models(settings, source, exposed, loaded_list)
     bodies = BodyParser(settings.max_json_bytes, settings.max_instances)
     batcher = Batcher(settings.batch_slice_ms / 1000)
     engine = PredictionEngine(resolver, models, batcher, bodies, new_id=new_prediction_id, resolve_threads=settings.resolve_threads)
@@ -79,6 +82,7 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
         if channels
         else ServingServicer(engine, resolver, models)
     )
+    reloading = Reloading(loaded_list, lambda key: models.load(resolver.ask(ModelChoice(*key))), limit_s=settings.reload_wait_s)
     return build_server(
         settings,
         [
@@ -87,7 +91,10 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
         ],
         component="serving",
         database=_database(settings),
-        dependencies=[Dependency("registry", lambda: check_registry(registry_health), is_required=False)],
+        dependencies=[
+            Dependency("registry", lambda: check_registry(registry_health), is_required=False),
+            Dependency("models", reloading.check),
+        ],
         verifier=verifier,
         metrics=exposed,
         on_close=[
@@ -97,6 +104,8 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
             *(channel.close for channel in channels),
             models.close,
             engine.close,
+            loaded_list.close,
+            reloading.close,
         ],
     )
 
@@ -124,7 +133,7 @@ def _database(settings: ServingSettings) -> Engine | None:
     return open_database(settings)
 
 
-def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: CollectorRegistry) -> LoadedModels:
+def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: CollectorRegistry, loaded_list: LoadedList) -> LoadedModels:
     metrics = ServingMetrics(exposed)
     artifacts = ArtifactCache(
         source,
@@ -135,7 +144,13 @@ def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: Coll
     )
     artifacts.clear_scratch()
 
+    def load(version: SourceVersion, reserve: Callable[[int], None]) -> Loaded:
+        loaded = onnx_loader(version, reserve)
+        loaded_list.add(version.key)
+        return loaded
+
     def unloaded(version: SourceVersion, statistics: Statistics) -> None:
+        loaded_list.remove(version.key)
         metrics.forget(version, statistics)
         release_memory()
 
@@ -145,8 +160,9 @@ def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: Coll
         max_queued_rows=settings.max_queued_rows,
         max_queued_calls=settings.max_queued_calls,
     )
+    onnx_loader = OnnxLoader(artifacts, metrics, batches, intra_op_threads=settings.intra_op_threads)
     models = LoadedModels(
-        OnnxLoader(artifacts, metrics, batches, intra_op_threads=settings.intra_op_threads),
+        load,
         Limits(
             max_models=settings.max_loaded_models,
             max_bytes=settings.max_loaded_bytes,

@@ -93,6 +93,14 @@ class ServingSettings(ServerSettings):
     worker_addresses: tuple[str, ...] = ()
     """GRPC targets of the workers 2, 3, …, as JSON. Empty = this one is alone."""
 
+    reload_wait_s: float = Field(default=20.0, ge=0, le=3600)
+    """Longest time that a restarted worker loads what it had before it takes predictions, in seconds; the rest loads on demand."""
+
+    @property
+    def loaded_file(self) -> Path:
+        """File in which this worker notes what it has in memory."""
+        return self.data_dir / "serving" / "loaded" / f"{self.worker}.json"
+
     @property
     def cache_dir(self) -> Path:
         """Folder with fetched files."""

@@ -112,6 +112,18 @@ def test_a_worker_that_is_back_takes_part_again(fleet):
     until(takes_part, within_s=20)
 
 
+def test_a_worker_that_was_restarted_has_what_it_had_before_it_is_ready(fleet):
+    load(fleet.first, version=1)
+    load(fleet.first, version=2)
+    fleet.first.UnloadModel(pb.UnloadModelRequest(model="flights", version=1))
+    fleet.stop(2)
+    fleet.start(2)
+
+    until(lambda: fleet.servers[2].is_ready, within_s=20)
+
+    assert {key: model.state for key, model in fleet.served(2).items()} == {("flights", 2): READY}
+
+
 def test_a_worker_that_hangs_keeps_nobody_waiting_for_ever(fleet):
     fleet.stop(2)
     with closing(socket.socket(socket.AF_UNIX)) as deaf:
