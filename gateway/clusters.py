@@ -98,6 +98,11 @@ def lane_cluster(name: str, settings: GatewaySettings) -> cluster_pb2.Cluster:
     options = http_protocol_options_pb2.HttpProtocolOptions(explicit_http_config=explicit)
     check = health_check_pb2.HealthCheck.HttpHealthCheck(path=READY_PATH)
     cluster = _balanced(name, options, _health_check(settings, http_health_check=check), settings)
+    # A worker that was killed is back after about two seconds, and until then its health check keeps calls from it.
+    cluster.outlier_detection.base_ejection_time.CopyFrom(seconds(1))
+    # Half of the calls under way, or all, are with a worker that dies, and each has to be repeated. A budget that is a share of the
+    # calls that are left would let some of them fail.
+    cluster.circuit_breakers.thresholds[0].retry_budget.min_retry_concurrency.CopyFrom(uint32(settings.max_upstream_requests))
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
     return cluster

@@ -38,7 +38,9 @@ TOKEN_PATH = "/api/v1/auth/token"  # noqa: S105 (a path, not a secret)
 # Nothing was begun by a server in these cases, so they are safe for every method. A server of ours that stops marks what it refuses.
 _NEVER_SENT = "connect-failure,refused-stream,retriable-headers"
 # These are for methods whose contract says that a repeat is safe. A gRPC server that stops says `cancelled` to what it did not begin.
-_MAYBE_PROCESSED = f"{_NEVER_SENT},reset,unavailable,cancelled"
+_MAYBE_PROCESSED = f"{_NEVER_SENT},reset,unavailable,cancelled,retriable-status-codes"
+# UNAVAILABLE where a lane answers REST itself, for example while a worker that was restarted loads the model: another one has it.
+_UNAVAILABLE_OVER_REST = 503
 
 _EDGE_PATHS = ("/", "/docs", "/openapi.json")
 _EXPOSED_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id,retry-after,etag,content-disposition"
@@ -162,7 +164,9 @@ def _retry_policy(method: Method, settings: GatewaySettings) -> components_pb2.R
     policy = components_pb2.RetryPolicy(
         retry_on=_MAYBE_PROCESSED if method.is_repeatable and not method.is_streaming else _NEVER_SENT,
         num_retries=uint32(settings.retries),
-        host_selection_retry_max_attempts=3,
+        retriable_status_codes=[_UNAVAILABLE_OVER_REST],
+        # A dead worker has the fewest requests, so of two it is chosen three times out of four.
+        host_selection_retry_max_attempts=16,
     )
     policy.retry_host_predicate.add(
         name="envoy.retry_host_predicates.previous_hosts",
