@@ -175,8 +175,8 @@ class _Connection(asyncio.BufferedProtocol):
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def write(self, part: Part) -> None:
-        """Sends bytes, unless the connection is lost."""
-        if self._transport is not None and not self._is_closed:
+        """Sends bytes, unless the connection is lost: whoever waits for an answer hears of that when the process has ended."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(part)
 
     def close(self) -> None:
@@ -202,5 +202,6 @@ class _Connection(asyncio.BufferedProtocol):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._transport = None  # uvloop's raises when it is written to from now on
         if not self.lost.done():
             self.lost.set_result(None)
