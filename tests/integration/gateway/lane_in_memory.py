@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
+from grpc_status import rpc_status
 
 from servers.runtime.calls import Behaviour, Call, Interceptor, Method
 from servers.runtime.errors import DomainError
@@ -23,6 +24,7 @@ from servers.runtime.lane.loop import LoopThread
 from servers.runtime.lane.rest_codec import RestCodec, bindings_of
 from servers.runtime.lane.wires import RestWire
 from servers.runtime.registration import PUBLIC
+from servers.runtime.statuses import status_of
 
 
 @dataclass(frozen=True)
@@ -100,4 +102,4 @@ def _refusing(context: LaneContext, run: Callable[[], Any]) -> Any:
     try:
         return run()
     except DomainError as error:
-        context.abort(error.code, str(error))
+        context.abort_with_status(rpc_status.to_status(status_of(error, "")))

@@ -170,9 +170,9 @@ def test_answers_of_the_gateway_itself_have_the_same_shape(
     assert gateway.components["registry"].seen == []
 
 
-def test_a_component_that_is_away_is_503_with_a_time_to_come_back() -> None:
+def test_a_component_that_is_away_is_503_with_a_time_to_come_back(has_lanes: bool) -> None:
     with short_folder() as folder:
-        gateway = GatewayUnderTest(folder, retries=0)
+        gateway = GatewayUnderTest(folder, has_lanes=has_lanes, retries=0)
         try:
             gateway.start()
             gateway.components["registry"].stop()
@@ -195,9 +195,9 @@ def test_a_component_that_is_away_is_503_with_a_time_to_come_back() -> None:
             gateway.stop()
 
 
-def test_a_component_that_hangs_is_504_and_deadline_exceeded() -> None:
+def test_a_component_that_hangs_is_504_and_deadline_exceeded(has_lanes: bool) -> None:
     with short_folder() as folder:
-        gateway = GatewayUnderTest(folder, time_limits={"READ": {"answer_s": 0.3, "idle_s": 5}})
+        gateway = GatewayUnderTest(folder, has_lanes=has_lanes, time_limits={"READ": {"answer_s": 0.3, "idle_s": 5}})
         try:
             gateway.start()
             gateway.answer("registry", GET_MODEL, lambda request, context: _wait_for_the_caller_to_leave(context))
@@ -216,9 +216,9 @@ def test_a_component_that_hangs_is_504_and_deadline_exceeded() -> None:
             gateway.stop()
 
 
-def test_a_component_that_is_not_deployed_is_501() -> None:
+def test_a_component_that_is_not_deployed_is_501(has_lanes: bool) -> None:
     with short_folder() as folder:
-        gateway = GatewayUnderTest(folder)
+        gateway = GatewayUnderTest(folder, has_lanes=has_lanes)
         try:
             gateway.start()
             without = type(gateway.mesh)({name: up for name, up in gateway.mesh.upstreams.items() if name != "serving"})
