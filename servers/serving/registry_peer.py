@@ -1,4 +1,4 @@
-"""The registry server as a source of models: the only module of serving that calls a peer."""
+"""The registry server as a source of models: the only module of serving that calls another component."""
 
 from __future__ import annotations
 
