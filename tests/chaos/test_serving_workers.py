@@ -20,7 +20,7 @@ from mlops.serving.v1 import served_model_pb2, serving_service_pb2, serving_serv
 from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import Iris, WholeMesh
 
-CALLERS_OF_EACH_KIND = 4
+CALLERS_OF_EACH_KIND = 16
 WORKERS = ("serving", "serving-2")
 PATIENCE_S = 60.0
 
