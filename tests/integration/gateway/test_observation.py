@@ -35,7 +35,7 @@ def test_a_line_of_the_access_log_says_who_asked_what_and_how_it_went(gateway: G
     }
     assert line["route"] == GET_MODEL.removeprefix("/")
     assert line["rate_class"] == "READ"
-    assert line["upstream_cluster"] == "registry"
+    assert line["upstream_cluster"] == ("registry-lane" if gateway.has_lanes else "registry")
     assert isinstance(line["duration_ms"], int)
 
 

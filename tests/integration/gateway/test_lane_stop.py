@@ -1,0 +1,179 @@
+"""Stops and starts of servers whose calls come over lanes, under load through a real Envoy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from gateway.clusters import workers_name
+from gateway.topology import UnixEndpoint, Upstream
+from tests.integration.gateway.lane_behind_envoy import COMPONENT
+from tests.integration.gateway.mesh_in_memory import GatewayUnderTest, short_folder, wait_until
+from tests.integration.runtime.lane_contract import ROOT, SERVICE, descriptors, message, stub
+
+WORKERS = 2
+
+
+class Workers:
+    """Processes that serve the contract, each on its own lane, behind one gateway."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        contracts = folder / "contracts.binpb"
+        contracts.write_bytes(descriptors())
+        self.folder = folder
+        self.settings = settings
+        self.gateway = GatewayUnderTest(folder, descriptor_file=contracts)
+        endpoints = [tuple(UnixEndpoint(str(folder / f"{number}.{kind}")) for number in range(WORKERS)) for kind in ("sock", "lane")]
+        mesh = self.gateway.mesh
+        self.gateway.mesh = replace(mesh, upstreams={**mesh.upstreams, COMPONENT: Upstream(COMPONENT, endpoints[0], SERVICE, endpoints[1])})
+        self.processes = [self.start(number) for number in range(WORKERS)]
+
+    def start(self, number: int) -> subprocess.Popen[bytes]:
+        variables = {f"MLMESH_{name.upper()}": str(value) for name, value in self.settings.items()}
+        script = Path(__file__).parents[1] / "runtime" / "lane_process.py"
+        with (self.folder / f"log-{number}").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, str(script), str(self.folder / f"{number}")],
+                env=os.environ | variables | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "gen/python")])},
+                stderr=log,
+            )
+
+    def restart(self, number: int) -> None:
+        """Stops a process as its supervisor does, and starts the next one once it has ended."""
+        self.processes[number].send_signal(signal.SIGTERM)
+        assert self.processes[number].wait(20) == 0, (self.folder / f"log-{number}").read_text()
+        self.processes[number] = self.start(number)
+
+    def healthy(self) -> int:
+        # Every worker takes what has the rate class PREDICT; see `gateway.configuration.Mesh`.
+        return self.gateway.envoy.admin.healthy_endpoints(workers_name(COMPONENT))
+
+    def effects(self) -> int:
+        """Calls of `One` that were begun, in all processes that have ended."""
+        return sum(int(file.read_text()) for file in self.folder.glob("*.effects"))
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            process.wait(20)
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    with short_folder() as folder:
+        running = Workers(folder, drain_s=1.0, grace_s=10)
+        try:
+            running.gateway.start()
+            wait_until(lambda: running.healthy() == WORKERS, 30, "the workers are not ready")
+            yield running
+        finally:
+            running.gateway.stop()
+            for process in running.processes:
+                process.kill()
+                process.wait(10)
+
+
+class Load:
+    """Threads that call without pause and repeat nothing themselves."""
+
+    def __init__(self, call: Callable[[], str], threads: int = 6) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._call = call
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        wait_until(lambda: self.outcomes["ok"] > 50, 20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def more(self, count: int = 100) -> None:
+        wanted = self.outcomes.total() + count
+        wait_until(lambda: self.outcomes.total() >= wanted, 30)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            outcome = self._call()
+            self.outcomes[outcome] += 1
+
+
+def _grpc_calls(stack: contextlib.ExitStack, gateway: GatewayUnderTest) -> Callable[[], str]:
+    channel = stack.enter_context(gateway.channel())
+    # The client of gRPC repeats what it has not sent; the gateway is one that never goes away.
+    one = stub(channel, "One")
+
+    def call() -> str:
+        try:
+            return "ok" if one(message("Ask")(text="x"), timeout=20).text == "x" else "another answer"
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+
+    return call
+
+
+def _rest_calls(stack: contextlib.ExitStack, gateway: GatewayUnderTest) -> Callable[[], str]:
+    def call() -> str:
+        response = gateway.client.post("/lane/later/x", content=b"body")
+        return "ok" if response.status_code == 200 else f"{response.status_code}: {response.text}"
+
+    return call
+
+
+@pytest.mark.parametrize("kind", [_grpc_calls, _rest_calls], ids=["grpc", "rest"])
+def test_workers_that_restart_in_turn_fail_no_call_not_even_of_a_method_that_is_never_repeated(workers: Workers, kind: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        load = Load(kind(stack, workers.gateway))
+        with load:
+            for number in (0, 1, 0, 1):
+                workers.restart(number)
+                wait_until(lambda: workers.healthy() == WORKERS, 30)
+                load.more()
+
+    assert set(load.outcomes) == {"ok"}, load.outcomes
+
+
+def test_a_lone_worker_that_stops_answers_every_call_that_it_began(workers: Workers) -> None:
+    """Both stop at once, so calls must fail in the end; but none that was begun."""
+    with contextlib.ExitStack() as stack:
+        load = Load(_grpc_calls(stack, workers.gateway))
+        with load:
+            workers.stop()
+            load.more(20)
+
+    assert load.outcomes["ok"] == workers.effects(), load.outcomes
+    failed = {outcome.partition(":")[0] for outcome in load.outcomes} - {"ok"}
+    assert failed <= {"UNAVAILABLE"}, load.outcomes
+
+
+def test_a_call_that_runs_longer_than_the_drain_is_answered_and_a_stream_too(workers: Workers) -> None:
+    with workers.gateway.channel() as channel:
+        slow = [stub(channel, "One").future(message("Ask")(how="slow", text=str(number)), timeout=30) for number in range(4)]
+        stream = stub(channel, "Many")(message("Ask")(how="slow", count=8), timeout=30)
+        first = next(stream)
+        workers.stop()
+        texts = [call.result().text for call in slow]
+        rest = [answer.text for answer in stream]
+
+    assert first.text == "0"
+    assert texts == ["0", "1", "2", "3"]
+    assert rest == [str(number) for number in range(1, 8)]
+    assert [process.returncode for process in workers.processes] == [0] * WORKERS
