@@ -19,9 +19,10 @@ import pytest
 
 from gateway.clusters import workers_name
 from gateway.topology import UnixEndpoint, Upstream
-from tests.integration.gateway.lane_behind_envoy import COMPONENT
+from tests.integration.gateway.lane_behind_envoy import COMPONENT, lane_behind_envoy, mesh_by
 from tests.integration.gateway.mesh_in_memory import GatewayUnderTest, short_folder, wait_until
 from tests.integration.runtime.lane_contract import ROOT, SERVICE, descriptors, message, stub
+from tests.integration.runtime.lane_server import lane_server
 
 WORKERS = 2
 
@@ -177,3 +178,20 @@ def test_a_call_that_runs_longer_than_the_drain_is_answered_and_a_stream_too(wor
     assert texts == ["0", "1", "2", "3"]
     assert rest == [str(number) for number in range(1, 8)]
     assert [process.returncode for process in workers.processes] == [0] * WORKERS
+
+
+@pytest.mark.parametrize("kind", [_grpc_calls, _rest_calls], ids=["grpc", "rest"])
+def test_what_a_stopping_worker_refuses_another_one_does_whatever_the_method(kind: Any) -> None:
+    """The worker that refuses still passes its health checks, as it does right after a signal."""
+    with lane_behind_envoy() as behind, lane_server() as stopping, contextlib.ExitStack() as stack:
+        behind.gateway.publish(mesh_by("lane", behind.gateway, behind.backend, stopping))
+        wait_until(lambda: behind.gateway.envoy.admin.healthy_endpoints(workers_name(COMPONENT)) == 2)
+        stopping.server._admission.close()
+        call = kind(stack, behind.gateway)
+
+        outcomes = Counter(call() for _ in range(60))
+        refusals = behind.gateway.envoy.admin.stat(f"cluster.{workers_name(COMPONENT)}.upstream_rq_retry")
+
+    assert outcomes == {"ok": 60}
+    assert refusals > 0
+    assert stopping.servicer.calls == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from servers.runtime.admission import REFUSED
 from servers.runtime.lane.frames import frame
 from tests.integration.runtime.lane_contract import SERVICE, message
 from tests.integration.runtime.lane_server import MAX_MESSAGE_BYTES, LaneServer, Peer, grpc_head, grpc_request, lane_server
@@ -442,3 +444,59 @@ def test_a_thousand_connections_are_served_and_let_go(lane: LaneServer) -> None:
 
     assert texts == [str(number) for number in range(1000)]
     assert eventually(lambda: lane.server._lane is not None and len(lane.server._lane.connections) <= before)
+
+
+# The end.
+
+
+def test_a_stop_answers_what_has_arrived_and_then_closes() -> None:
+    with lane_server() as lane, contextlib.closing(lane.connect()) as busy, contextlib.closing(lane.connect()) as idle:
+        lane.servicer.go_on.clear()
+        assert idle.call("One", _ask(text="x")).grpc_status == 0
+        busy.send(grpc_request("One", _ask(how="wait", text="last")))
+        assert lane.servicer.entered.wait(10)
+        assert lane.server._lane is not None
+        stop = threading.Thread(target=lane.server._lane.close)
+        stop.start()
+        # Nobody new gets in from here on.
+        assert eventually(lambda: not lane.path.exists())
+        assert idle.is_closed()
+        lane.servicer.go_on.set()
+        answer = busy.read()
+
+        assert answer is not None
+        assert answer.message("Answer").text == "last"
+        assert answer.headers["connection"] == "close"
+        assert busy.is_closed()
+        stop.join(10)
+        assert not stop.is_alive()
+
+
+def test_a_server_that_stops_refuses_with_a_header_and_ends_the_connection() -> None:
+    """Envoy looks for the header among those of an answer that has no body, and repeats the call whatever its method."""
+    with lane_server() as lane, contextlib.closing(lane.connect()) as grpc_peer, contextlib.closing(lane.connect()) as rest_peer:
+        lane.server.announce_stop()
+        lane.server._admission.close()
+        refused = grpc_peer.call("One", _ask())
+        rest_peer.send(b"POST /lane/later/x HTTP/1.1\r\nhost: lane\r\ncontent-length: 1\r\n\r\nx")
+        rest = rest_peer.read()
+
+        assert rest is not None
+        assert (refused.grpc_status, refused.headers[REFUSED], refused.headers["content-length"]) == (14, "1", "0")
+        assert (rest.status, rest.headers[REFUSED]) == (503, "1")
+        assert grpc_peer.is_closed()
+        assert rest_peer.is_closed()
+    assert lane.servicer.calls == []
+
+
+def test_a_stream_that_has_begun_outlives_the_announcement_of_a_stop() -> None:
+    with lane_server() as lane, contextlib.closing(lane.connect()) as peer:
+        peer.send(grpc_request("Many", _ask(data=bytes(100_000), count=100)))
+        first = peer.socket.recv(1)
+        lane.server.announce_stop()
+
+        assert len(first + _drained(peer, 100 * 100_000)) > 100 * 100_000
+        # It had been said that the connection goes on, so it does, for one more call.
+        last = peer.call("One", _ask(text="x"))
+        assert (last.grpc_status, last.headers["connection"]) == (0, "close")
+        assert peer.is_closed()
