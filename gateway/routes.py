@@ -43,9 +43,12 @@ _MAYBE_PROCESSED = f"{_NEVER_SENT},reset,unavailable,cancelled,retriable-status-
 _UNAVAILABLE_OVER_REST = 503
 
 _EDGE_PATHS = ("/", "/docs", "/openapi.json")
-_EXPOSED_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id,retry-after,etag,content-disposition"
+_EXPOSED_HEADERS = (
+    "grpc-status,grpc-message,grpc-status-details-bin,x-request-id,retry-after,etag,content-disposition,inference-header-content-length"
+)
 _ALLOWED_HEADERS = (
-    "authorization,content-type,content-range,x-api-key,x-grpc-web,x-user-agent,grpc-timeout,traceparent,tracestate,if-match,x-mlmesh-model"
+    "authorization,content-type,content-range,x-api-key,x-grpc-web,x-user-agent,grpc-timeout,traceparent,tracestate,if-match,x-mlmesh-model,"
+    "x-mlmesh-project,content-encoding,inference-header-content-length"
 )
 
 

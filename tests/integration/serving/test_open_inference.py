@@ -109,7 +109,9 @@ def test_errors_over_rest_have_the_shape_that_clients_of_the_protocol_read(serve
     answer = served.rest.post("/v2/models/unknown/infer", json=infer_json(), headers=served.headers())
 
     assert answer.status_code == 404
-    assert answer.json().keys() == {"error"}
+    body = answer.json()
+    assert body["error"] == body["message"]
+    assert body["details"][0]["reason"] == "MODEL_NOT_FOUND"
 
 
 def test_to_predict_is_not_to_read_and_not_to_manage(served: Served) -> None:
