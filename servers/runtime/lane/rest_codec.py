@@ -134,6 +134,8 @@ class _Reader:
         request = self._bound(rest)
         is_first = True
         for piece in rest.body:
+            if isinstance(piece, DomainError):
+                raise piece
             body = getattr(request, self._body_field)
             body.data = piece
             if is_first:
