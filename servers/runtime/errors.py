@@ -7,12 +7,29 @@ knows about status codes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from grpc import StatusCode
+if TYPE_CHECKING:
+    from grpc import StatusCode
 
 ERROR_DOMAIN = "mlmesh"
 """Domain of every `google.rpc.ErrorInfo` the mesh sends."""
+
+
+class _CodeOnDemand:
+    """A gRPC code that is looked up when somebody asks: processes that only raise errors do without gRPC, which takes them 16 MiB."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: object) -> StatusCode:
+        from grpc import StatusCode
+
+        return StatusCode[self._name]
+
+
+def _code(name: str) -> StatusCode:
+    return cast("StatusCode", _CodeOnDemand(name))
 
 
 class DomainError(Exception):
@@ -29,7 +46,7 @@ class DomainError(Exception):
         retry_after_s: Seconds after which a retry may succeed, sent as `RetryInfo`.
     """
 
-    code: ClassVar[StatusCode] = StatusCode.UNKNOWN
+    code: ClassVar[StatusCode] = _code("UNKNOWN")
     reason: str = "UNKNOWN"
 
     def __init__(
@@ -57,68 +74,68 @@ class DomainError(Exception):
 class InvalidArgument(DomainError):
     """The request is wrong whatever the state of the system."""
 
-    code = StatusCode.INVALID_ARGUMENT
+    code = _code("INVALID_ARGUMENT")
     reason = "INVALID_ARGUMENT"
 
 
 class NotFound(DomainError):
     """What the request names does not exist."""
 
-    code = StatusCode.NOT_FOUND
+    code = _code("NOT_FOUND")
     reason = "NOT_FOUND"
 
 
 class AlreadyExists(DomainError):
     """What the request would create exists."""
 
-    code = StatusCode.ALREADY_EXISTS
+    code = _code("ALREADY_EXISTS")
     reason = "ALREADY_EXISTS"
 
 
 class FailedPrecondition(DomainError):
     """The state of the system forbids it; the message names the state and the allowed ones."""
 
-    code = StatusCode.FAILED_PRECONDITION
+    code = _code("FAILED_PRECONDITION")
     reason = "FAILED_PRECONDITION"
 
 
 class Aborted(DomainError):
     """Lost against a concurrent change; read again, then repeat."""
 
-    code = StatusCode.ABORTED
+    code = _code("ABORTED")
     reason = "ABORTED"
 
 
 class PermissionDenied(DomainError):
     """The caller is known and may not."""
 
-    code = StatusCode.PERMISSION_DENIED
+    code = _code("PERMISSION_DENIED")
     reason = "PERMISSION_DENIED"
 
 
 class Unauthenticated(DomainError):
     """The caller is not known."""
 
-    code = StatusCode.UNAUTHENTICATED
+    code = _code("UNAUTHENTICATED")
     reason = "UNAUTHENTICATED"
 
 
 class ResourceExhausted(DomainError):
     """A quota or a disk is full."""
 
-    code = StatusCode.RESOURCE_EXHAUSTED
+    code = _code("RESOURCE_EXHAUSTED")
     reason = "RESOURCE_EXHAUSTED"
 
 
 class Unavailable(DomainError):
     """Something the server needs does not answer; a retry is safe where the method says so."""
 
-    code = StatusCode.UNAVAILABLE
+    code = _code("UNAVAILABLE")
     reason = "UNAVAILABLE"
 
 
 class Unimplemented(DomainError):
     """The server does not know how."""
 
-    code = StatusCode.UNIMPLEMENTED
+    code = _code("UNIMPLEMENTED")
     reason = "UNIMPLEMENTED"

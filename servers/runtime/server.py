@@ -217,6 +217,7 @@ def build_server(
     audit: AuditSink | None = None,
     metrics: CollectorRegistry | None = None,
     translate: Translate | None = None,
+    loop: LoopThread | None = None,
     on_close: Sequence[Callable[[], object]] = (),
 ) -> Server:
     """Puts a server together; it does not listen yet.
@@ -231,6 +232,7 @@ def build_server(
         audit: Takes audit events. None = an outbox in the database, shipped to the users server.
         metrics: Registry with metrics of the component's own.
         translate: Says what the errors of a library below the servicers are to callers.
+        loop: Runs coroutines, for components that have some of their own on it; None = one that nobody else knows.
         on_close: Called in reverse order after the last call.
 
     Returns:
@@ -262,7 +264,7 @@ def build_server(
             *([] if translate is None else [TranslationInterceptor(translate)]),
         ],
         stopping=admission.stopping,
-        loop=LoopThread(component),
+        loop=loop or LoopThread(component),
     )
     pool = CallPool(settings.worker_threads, settings.max_concurrent_calls, component)
     # The pool refuses with details; gRPC's own limit is for what not even refusing keeps up with.

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from blob_store import LocalBlobStore
 from servers.runtime.component import Dependency
+from servers.runtime.lane.loop import LoopThread
 from servers.runtime.peers import open_channel
 from servers.runtime.server import Registration, Server, build_server, run
 from servers.runtime.service_identity import ServiceCredentials
@@ -27,10 +28,12 @@ from servers.serving.json_body import BodyParser
 from servers.serving.loaded_models import LoadedModels
 from servers.serving.loading import OnnxLoader
 from servers.serving.metrics import ServingMetrics
+from servers.serving.model_process.limits import ProcessLimits
 from servers.serving.model_source import ModelChoice, ModelSource, SourceVersion
 from servers.serving.onnx_session import release_memory
 from servers.serving.open_inference.registrations import open_inference
 from servers.serving.other_workers import FIRST_WORKER, OtherWorker, OtherWorkers
+from servers.serving.own_process import OwnProcesses
 from servers.serving.prediction_ids import new_prediction_id
 from servers.serving.registry_peer import REGISTRY_SERVICE, RegistrySource, check_registry
 from servers.serving.reloading import LoadedList, Reloading
@@ -71,8 +74,9 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
     resolver = Resolver(
         source, ttl_s=settings.resolve_ttl_s, timeout_s=settings.resolve_timeout_s, refresh_timeout_s=settings.refresh_timeout_s
     )
+    loop = LoopThread("serving")
     loaded_list = LoadedList(settings.loaded_file)
-    models = _loaded_models(settings, source, exposed, loaded_list)
+    models = _loaded_models(settings, source, exposed, loop, loaded_list)
     bodies = BodyParser(settings.max_json_bytes, settings.max_instances)
     batcher = Batcher(settings.batch_slice_ms / 1000)
     engine = PredictionEngine(resolver, models, batcher, bodies, new_id=new_prediction_id, resolve_threads=settings.resolve_threads)
@@ -97,6 +101,7 @@ def build(settings: ServingSettings, *, verifier: TokenVerifier | None = None) -
         ],
         verifier=verifier,
         metrics=exposed,
+        loop=loop,
         on_close=[
             identity.close,
             registry.close,
@@ -133,7 +138,9 @@ def _database(settings: ServingSettings) -> Engine | None:
     return open_database(settings)
 
 
-def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: CollectorRegistry, loaded_list: LoadedList) -> LoadedModels:
+def _loaded_models(
+    settings: ServingSettings, source: ModelSource, exposed: CollectorRegistry, loop: LoopThread, loaded_list: LoadedList
+) -> LoadedModels:
     metrics = ServingMetrics(exposed)
     artifacts = ArtifactCache(
         source,
@@ -160,7 +167,13 @@ def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: Coll
         max_queued_rows=settings.max_queued_rows,
         max_queued_calls=settings.max_queued_calls,
     )
-    onnx_loader = OnnxLoader(artifacts, metrics, batches, intra_op_threads=settings.intra_op_threads)
+    onnx_loader = OnnxLoader(
+        artifacts,
+        metrics,
+        batches,
+        intra_op_threads=settings.intra_op_threads,
+        processes=OwnProcesses(loop, _process_limits(settings), settings.own_process_bytes),
+    )
     models = LoadedModels(
         load,
         Limits(
@@ -176,6 +189,14 @@ def _loaded_models(settings: ServingSettings, source: ModelSource, exposed: Coll
     )
     metrics.ready_models.set_function(models.ready_count)
     return models
+
+
+def _process_limits(settings: ServingSettings) -> ProcessLimits:
+    return ProcessLimits(
+        load_timeout_s=settings.own_process_load_timeout_s,
+        run_timeout_s=settings.max_run_s,
+        memory_limit_bytes=settings.own_process_memory_bytes,
+    )
 
 
 if __name__ == "__main__":

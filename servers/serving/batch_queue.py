@@ -173,6 +173,8 @@ class ModelQueue:
         self.run = run
         self.limits = limits
         self.observer = observer
+        self.elsewhere: Callable[[WaitingCall], None] | None = None
+        """Takes the calls of a model that does not run in this process."""
         self.cost = RunCost()
         self.runs_to_check = _CHECKED_RUNS
         """Shared runs that are still to be checked."""

@@ -8,16 +8,13 @@ loop. `Batcher` gives it turns of one.
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import time
 from collections.abc import Callable
 
-from servers.runtime.errors import DomainError
-from servers.serving.batch_queue import NO_DEADLINE, Batch, ModelQueue, Outputs, WaitingCall
-from servers.serving.batch_sharing import agree, joined, parted
+from servers.serving.batch_queue import NO_DEADLINE, Batch, ModelQueue, WaitingCall
+from servers.serving.batch_run import alone_answered, alone_failed, batch_runs
 from servers.serving.tensors import Feeds
-
-_LOGGER = logging.getLogger(__name__)
 
 
 class BatchScheduler:
@@ -105,72 +102,26 @@ class BatchScheduler:
         return sum(min(other.backlog_s(), other.cost.predict(other.limits.max_rows)) for other in self._active if other is not queue)
 
     def _run_alone(self, queue: ModelQueue, batch: Batch, started: float) -> None:
+        """As `batch_runs` would, without the time that a generator takes."""
         (call,) = batch.calls
         try:
-            answer = queue.run(call.feeds, call.outputs)
+            arrays = queue.run(call.feeds, call.outputs)
         except Exception as error:  # whatever it is, the caller has to get an answer
-            self._failed(queue, batch, started)
-            if not isinstance(error, DomainError):
-                _LOGGER.exception("%s: a run failed for a reason that is not the caller's", queue.name)
-            if not call.ticket.done():
-                call.ticket.set_exception(error)
-            return
-        run_s = self._ended(queue, batch, started)
-        queue.observer.ran(batch, started, run_s, is_answer=True)
-        call.started_at = started
-        if not call.ticket.done():
-            call.ticket.set_result(answer)
+            alone_failed(queue, batch, started, self._clock(), error)
+        else:
+            alone_answered(queue, batch, started, self._clock(), arrays)
 
     def _run_shared(self, queue: ModelQueue, batch: Batch, started: float) -> None:
-        calls = batch.calls
-        try:
-            arrays = queue.run(joined([call.feeds for call in calls], queue.sharing.names), calls[0].outputs)
-        except Exception:  # one bad input is to fail alone, and memory that does not suffice for all may do for one
-            self._failed(queue, batch, started)
-            queue.send_back(batch)
-            return
-        run_s = self._ended(queue, batch, started)
-        parts = parted(arrays, [call.rows for call in calls])
-        doubt = _no_rows(queue, arrays, batch) if parts is None else self._difference(queue, batch, parts)
-        if parts is None or doubt:
-            _LOGGER.warning("%s: calls do not share runs any more: %s", queue.name, doubt)
-            queue.observer.ran(batch, started, run_s, is_answer=False)
-            queue.withdraw_sharing(doubt)
-            queue.send_back(batch)
-            return
-        queue.observer.ran(batch, started, run_s, is_answer=True)
-        for call, part in zip(calls, parts, strict=True):
-            call.batch_rows, call.started_at = batch.rows, started
-            if not call.ticket.done():
-                call.ticket.set_result(part)
-
-    def _ended(self, queue: ModelQueue, batch: Batch, started: float) -> float:
-        queue.ran_at = self._clock()
-        run_s = queue.ran_at - started
-        queue.cost.learn(batch.rows, run_s)
-        return run_s
-
-    def _failed(self, queue: ModelQueue, batch: Batch, started: float) -> None:
-        """What it took does not tell what a run takes."""
-        queue.ran_at = self._clock()
-        queue.observer.ran(batch, started, queue.ran_at - started, is_answer=False)
-
-    def _difference(self, queue: ModelQueue, batch: Batch, parts: list[Outputs]) -> str:
-        """Runs the first and the last call of an early shared run alone too, and says where the answers differ."""
-        if not queue.runs_to_check:
-            return ""
-        queue.runs_to_check -= 1
-        for index in (0, -1):
-            call = batch.calls[index]
-            try:
-                alone = queue.run(call.feeds, call.outputs)
-            except Exception:  # it failed alone and not in company
-                return "a call was answered in a shared run and not in a run of its own"
-            for output, shared, single in zip(call.outputs, parts[index], alone, strict=True):
-                spec = queue.signature.outputs[output]
-                if not agree(spec, shared, single):
-                    return f"output `{spec.name}` of a row depends on the other rows of the run"
-        return ""
+        runs = batch_runs(queue, batch, started, self._clock)
+        request = next(runs)
+        with contextlib.suppress(StopIteration):
+            while True:
+                try:
+                    arrays = queue.run(*request)
+                except Exception as error:  # the batch knows what to do
+                    request = runs.throw(error)
+                else:
+                    request = runs.send(arrays)
 
 
 class Batcher:
@@ -204,6 +155,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         now = self._clock()
         call = WaitingCall(feeds, outputs, rows, NO_DEADLINE if timeout_s is None else now + timeout_s, now, loop.create_future())
+        if queue.elsewhere is not None:
+            queue.elsewhere(call)
+            return call
         self._scheduler.submit(queue, call)
         if not self._is_scheduled:
             self._is_scheduled = True
@@ -215,9 +169,3 @@ class Batcher:
         if self._scheduler.run_for(self._slice_s) and not self._is_scheduled:
             self._is_scheduled = True
             loop.call_soon(self._flush, loop)
-
-
-def _no_rows(queue: ModelQueue, arrays: Outputs, batch: Batch) -> str:
-    index = next(index for index, array in enumerate(arrays) if not array.ndim or array.shape[0] != batch.rows)
-    spec = queue.signature.outputs[batch.calls[0].outputs[index]]
-    return f"output `{spec.name}` has shape {list(arrays[index].shape)} for {batch.rows} rows"

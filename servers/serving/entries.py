@@ -11,13 +11,14 @@ from enum import Enum
 from typing import Protocol
 
 from servers.runtime.errors import DomainError
-from servers.serving.batch_queue import BatchLimits, ModelQueue
+from servers.serving.batch_queue import BatchLimits, ModelQueue, Outputs
 from servers.serving.batch_sharing import sharing_of
 from servers.serving.errors import ModelLoadFailed
 from servers.serving.model_source import SourceVersion
-from servers.serving.onnx_session import OnnxSession
+from servers.serving.own_process import OwnProcess
 from servers.serving.signature import Signature
 from servers.serving.statistics import Statistics, StatisticsView
+from servers.serving.tensors import Feeds
 
 
 class State(Enum):
@@ -48,6 +49,17 @@ class Limits:
     load_wait_s: float
 
 
+class Session(Protocol):
+    """A model, warmed, wherever it runs."""
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+
+    def run(self, feeds: Feeds, outputs: tuple[int, ...] = ()) -> Outputs:
+        """Runs it, unless it runs elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What a load brings.
@@ -58,17 +70,19 @@ class Loaded:
         size_bytes: Size of its files.
         statistics: Counts its predictions.
         queue: Calls that wait for it.
+        own_process: Where it runs, if not here.
     """
 
-    session: OnnxSession
+    session: Session
     digest: str
     size_bytes: int
     statistics: Statistics
     queue: ModelQueue
+    own_process: OwnProcess | None = None
 
 
 def loaded_model(
-    source: SourceVersion, session: OnnxSession, digest: str, size_bytes: int, statistics: Statistics, limits: BatchLimits
+    source: SourceVersion, session: Session, digest: str, size_bytes: int, statistics: Statistics, limits: BatchLimits
 ) -> Loaded:
     """Gives a session the queue in which its calls wait.
 
@@ -82,7 +96,10 @@ def loaded_model(
     """
     name = f"`{source.name}` version {source.version}"
     queue = ModelQueue(name, session.signature, sharing_of(session.signature), session.run, limits, statistics)
-    return Loaded(session, digest, size_bytes, statistics, queue)
+    if not isinstance(session, OwnProcess):
+        return Loaded(session, digest, size_bytes, statistics, queue)
+    queue.elsewhere = session.batches(queue).submit
+    return Loaded(session, digest, size_bytes, statistics, queue, session)
 
 
 class Loader(Protocol):
@@ -146,7 +163,7 @@ def failure_of(entry: Entry) -> DomainError:
     if isinstance(error, ModelLoadFailed):
         named = f"`{entry.source.name}` version {entry.source.version}"
         text = f"{named} cannot be loaded: {error.message}. Save it anew, or call LoadModel to try again"
-        return ModelLoadFailed(text, preconditions=[("MODEL_LOADS", entry.source.name, error.message)])
+        return type(error)(text, preconditions=[("MODEL_LOADS", entry.source.name, error.message)])
     return type(error)(
         error.message,
         metadata=error.metadata,

@@ -233,6 +233,8 @@ class LoadedModels:
             entry.state = State.READY
             entry.used_at = self._clock()
             entry.settled.set_result(None)
+        if loaded.own_process is not None:
+            loaded.own_process.when_ended(lambda error: self._give_up(entry, error))
         _LOGGER.info("loaded `%s` version %d in %.0f ms", entry.source.name, entry.source.version, entry.load_duration_s * 1000)
 
     def _settle_failure(self, entry: Entry, error: DomainError) -> None:
@@ -245,11 +247,27 @@ class LoadedModels:
             entry.load_duration_s = self._clock() - entry.started_at
             if not is_lasting:
                 self._entries.pop(entry.source.key, None)
-            failed = [other for other in self._entries.values() if other.state is State.FAILED]
-            for other in sorted(failed, key=lambda other: other.used_at)[: max(0, len(failed) - self._limits.max_failed)]:
-                del self._entries[other.source.key]
+            self._forget_failures()
             entry.settled.set_result(None)
         _LOGGER.warning("loading `%s` version %d failed: %s", entry.source.name, entry.source.version, error.message)
+
+    def _give_up(self, entry: Entry, error: DomainError) -> None:
+        """Unloads a version whose process does not run any more, and keeps the reason where that is the model."""
+        with self._lock:
+            if entry.state is not State.READY:  # it is unloaded already
+                return
+            self._begin_unload(entry)
+            if not isinstance(error, ModelLoadFailed):
+                return
+            failed = Entry(entry.source, State.FAILED, error=error, used_at=entry.used_at, started_at=entry.started_at)
+            failed.settled.set_result(None)
+            self._entries[entry.source.key] = failed
+            self._forget_failures()
+
+    def _forget_failures(self) -> None:
+        failed = [other for other in self._entries.values() if other.state is State.FAILED]
+        for other in sorted(failed, key=lambda other: other.used_at)[: max(0, len(failed) - self._limits.max_failed)]:
+            del self._entries[other.source.key]
 
     def _make_room(self, entry: Entry, size_bytes: int) -> None:
         """Unloads the least recently used versions until the new one fits. Those that still predict finish first."""
@@ -283,7 +301,11 @@ class LoadedModels:
     def _dispose(self, entry: Entry) -> None:
         """Gives the memory back, away from the lock: a large model takes a while to tear down."""
         try:
-            statistics = entry.model.statistics
+            loaded = entry.model
+            if loaded.own_process is not None:
+                loaded.own_process.close()
+            statistics = loaded.statistics
+            del loaded
             entry.loaded = None
             self._on_unloaded(entry.source, statistics)
         finally:
