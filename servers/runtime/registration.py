@@ -191,7 +191,8 @@ def _for_grpc(
 def _awaited(servicer: Any, loop: LoopThread) -> Behaviour:
     def waiting(request: Any, call: Call) -> Any:
         running = loop.submit(servicer(request, call.context))
-        call.context.add_callback(lambda: _cancel(running))
+        if not call.context.add_callback(lambda: _cancel(running)):
+            _cancel(running)  # the caller has left already
         return running.result()
 
     return waiting
@@ -207,10 +208,12 @@ def _one_by_one(servicer: Any, loop: LoopThread) -> Behaviour:
             for running in under_way:
                 running.cancel()
 
-        call.context.add_callback(leave)
+        is_there = call.context.add_callback(leave)
         for request in requests:
             running = loop.submit(servicer(request, call.context))
             under_way[:] = [running]
+            if not is_there:
+                leave()
             yield running.result()
 
     return answers

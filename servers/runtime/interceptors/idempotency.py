@@ -48,6 +48,8 @@ class IdempotencyInterceptor:
             return inner
         if method.request_class is None or _FIELD not in method.request_class.DESCRIPTOR.fields_by_name:
             raise ContractError(f"{method.path} says IDEMPOTENCY_REQUEST_ID, and its request has no field {_FIELD!r}")
+        if method.is_coroutine:
+            raise ContractError(f"{method.path} says IDEMPOTENCY_REQUEST_ID: its answers are kept by a thread, so it cannot be a coroutine")
 
         def once(request: Any, call: Call) -> Any:
             if not request.request_id:
