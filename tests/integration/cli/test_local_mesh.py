@@ -50,7 +50,7 @@ def test_status_says_that_everything_is_healthy(mesh: WholeMesh) -> None:
     status = mlmesh_json(mesh, "status")
     assert isinstance(status, dict)
     assert status["state"] == "healthy"
-    assert [process["name"] for process in status["processes"]] == ["control", "serving", "gateway", "envoy"]
+    assert [process["name"] for process in status["processes"]] == ["control", "serving", "serving-2", "gateway", "envoy"]
     assert {component["component"] for component in status["components"]} >= {"users", "registry", "serving", "system", "gateway"}
 
 
