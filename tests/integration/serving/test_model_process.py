@@ -46,12 +46,12 @@ run_on_each_loop = pytest.mark.parametrize("run", LOOPS, ids=["uvloop", "asyncio
 run = LOOPS[0]
 
 
-@pytest.fixture
 def model_processes_left() -> list[psutil.Process]:
     """Of this process; others of its children are servers of other tests."""
     return [child for child in psutil.Process().children() if "servers.serving.model_process" in child.cmdline()]
 
 
+@pytest.fixture
 def saved(tmp_path) -> Callable[[bytes], Path]:
     def save(model: bytes) -> Path:
         path = tmp_path / "model.onnx"
