@@ -23,6 +23,8 @@ from tests.whole_mesh import Iris, WholeMesh
 CALLERS_OF_EACH_KIND = 16
 WORKERS = ("serving", "serving-2")
 PATIENCE_S = 60.0
+ALL_ANSWERED = {("REST", "answered"), ("gRPC", "answered")}
+PREDICTIONS = "ModelServingService/Predict"
 
 Answers = Counter[tuple[str, str]]
 """Answers by protocol and outcome."""
@@ -93,6 +95,13 @@ def predictions_of(mesh: WholeMesh, iris: Iris, worker: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in wanted))
 
 
+def told(mesh: WholeMesh, answers: Answers) -> str:
+    """What was answered, and what the gateway's access log has of calls that failed."""
+    log = [line for line in mesh.logs("envoy").splitlines() if PREDICTIONS in line]
+    failed = [line for line in log if '"status":200' not in line or ('"grpc_status":' in line and '"grpc_status":"OK"' not in line)]
+    return "\n".join([str(answers), *failed])
+
+
 def process(mesh: WholeMesh, worker: str) -> dict[str, Any]:
     """What the supervisor knows of a worker."""
     found: dict[str, Any] = next(one for one in mesh.state["processes"] if one["name"] == worker)
@@ -122,7 +131,7 @@ def test_no_prediction_fails_while_one_worker_after_the_other_is_ended(mesh: Who
         for worker in WORKERS:
             end(mesh, iris, worker, signal_number)
 
-    assert set(answers) == {("REST", "answered"), ("gRPC", "answered")}, answers
+    assert set(answers) == ALL_ANSWERED, told(mesh, answers)
 
 
 def test_no_prediction_fails_however_often_a_worker_is_killed(mesh: WholeMesh, iris: Iris) -> None:
@@ -130,7 +139,7 @@ def test_no_prediction_fails_however_often_a_worker_is_killed(mesh: WholeMesh, i
         for worker in WORKERS * 3:
             end(mesh, iris, worker, signal.SIGKILL)
 
-    assert set(answers) == {("REST", "answered"), ("gRPC", "answered")}, answers
+    assert set(answers) == ALL_ANSWERED, told(mesh, answers)
 
 
 def test_health_tells_which_worker_is_away_and_that_the_other_serves(mesh: WholeMesh, iris: Iris) -> None:

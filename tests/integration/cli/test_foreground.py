@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -25,14 +26,18 @@ def test_a_mesh_in_the_foreground_says_where_it_is_and_stops_at_ctrl_c() -> None
             str(Path(folder) / "data"),
         ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mesh:
-            assert mesh.stdout is not None
-            announced = [mesh.stdout.readline() for _ in range(6)]
-            url = announced[0].split()[4]
-            processes = psutil.Process(mesh.pid).children(recursive=True)
-            assert httpx.get(f"{url}/api/v1/health", timeout=30).status_code == 200
-            assert any("user admin, password" in line for line in announced)
-            # The supervisor took the place of the command line.
-            assert len(processes) == 4
-            mesh.send_signal(signal.SIGINT)
-            assert mesh.wait(timeout=60) == 0
+            try:
+                assert mesh.stdout is not None
+                announced = [mesh.stdout.readline() for _ in range(6)]
+                url = announced[0].split()[4]
+                processes = psutil.Process(mesh.pid).children(recursive=True)
+                assert httpx.get(f"{url}/api/v1/health", timeout=30).status_code == 200
+                assert any("user admin, password" in line for line in announced)
+                # The supervisor took the place of the command line.
+                supervised = json.loads((Path(folder) / "data/state.json").read_text("utf-8"))["processes"]
+                assert {process.pid for process in processes} == {process["pid"] for process in supervised}
+                mesh.send_signal(signal.SIGINT)
+                assert mesh.wait(timeout=60) == 0
+            finally:
+                mesh.kill()  # or leaving the block would wait for a mesh that goes on
     assert psutil.wait_procs(processes, timeout=10)[1] == []
