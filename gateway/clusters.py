@@ -100,6 +100,9 @@ def lane_cluster(name: str, settings: GatewaySettings) -> cluster_pb2.Cluster:
     cluster = _balanced(name, options, _health_check(settings, http_health_check=check), settings)
     # A worker that was killed is back after about two seconds, and until then its health check keeps calls from it.
     cluster.outlier_detection.base_ejection_time.CopyFrom(seconds(1))
+    # Where the one is ejected and the other dies, all calls would go to the dead one alone. With both ejected both are tried (panic), and
+    # a call that is repeated goes to the other.
+    cluster.outlier_detection.max_ejection_percent.CopyFrom(uint32(100))
     # Half of the calls under way, or all, are with a worker that dies, and each has to be repeated. A budget that is a share of the
     # calls that are left would let some of them fail.
     cluster.circuit_breakers.thresholds[0].retry_budget.min_retry_concurrency.CopyFrom(uint32(settings.max_upstream_requests))

@@ -46,6 +46,7 @@ COMPONENTS = (
 
 _SERVICES = {component.name: component.service for component in COMPONENTS}
 _MOST_SERVING_WORKERS = 64
+_MOST_ENVOY_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
             (
                 *(_program("envoy"), "--config-path", str(place.run_dir / "envoy.json"), "--log-level", "warning"),
                 # Two meshes on one machine must not take each other for a predecessor to take over from.
-                *("--disable-hot-restart", "--concurrency", os.environ.get("MLMESH_GATEWAY_ENVOY_WORKERS", "2")),
+                *("--disable-hot-restart", "--concurrency", os.environ.get("MLMESH_GATEWAY_ENVOY_WORKERS") or str(_envoy_workers())),
                 # An access log that is ten seconds late is of no use to somebody who waits for a line.
                 *("--file-flush-interval-msec", "500", "--skip-deprecated-logs"),
                 # What the drain command asks for takes effect at once; the time is only when Envoy would give up by itself.
@@ -143,6 +144,11 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
             drain_command=(sys.executable, "-P", "-m", "gateway.drain"),
         ),
     )
+
+
+def _envoy_workers() -> int:
+    """Half of the cores, since the servers behind Envoy need the others: on two, a second thread costs a prediction a tenth more time."""
+    return min(_MOST_ENVOY_WORKERS, max(1, (os.cpu_count() or 1) // 2))
 
 
 def mesh_environment(place: Place, host: str, port: int) -> dict[str, str]:
