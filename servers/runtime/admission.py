@@ -48,7 +48,9 @@ class Admission:
     def __init__(self, max_calls: int) -> None:
         self.stopping = threading.Event()
         """Set when the server begins to stop; endless streams look at it."""
-        self._changed = threading.Condition(threading.Lock())
+        # The lock itself is taken where nobody is waited for: a condition's own `with` is Python code, and every call would run it.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._running = 0
         self._is_closed = False
         self._max_calls = max_calls
@@ -63,7 +65,7 @@ class Admission:
             Stopping: The server takes no more calls.
             Overloaded: It has too many of them.
         """
-        with self._changed:
+        with self._lock:
             if self._is_closed:
                 raise Stopping
             # A coroutine needs no thread, so `CallPool` does not know of it.
@@ -91,7 +93,7 @@ class Admission:
             return self._changed.wait_for(lambda: self._running == 0, timeout_s)
 
     def _leave(self) -> None:
-        with self._changed:
+        with self._lock:
             self._running -= 1
             if self._is_closed:
                 self._changed.notify_all()

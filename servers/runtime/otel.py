@@ -68,6 +68,11 @@ class _OtelSpan:
             state=parent.state if parent is not None else "",
         )
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the sampler chose its trace."""
+        return self._span.is_recording()
+
     def set(self, key: str, value: AttributeValue) -> None:
         """Adds an attribute."""
         self._span.set_attribute(key, value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -52,19 +52,17 @@ class RemoteParent:
     """What a caller sent about the trace, read only where somebody asks.
 
     Args:
-        traceparent: The header, if there was one.
-        tracestate: Likewise.
+        header: Finds a header of the call.
     """
 
-    __slots__ = ("_traceparent", "_tracestate")
+    __slots__ = ("_header",)
 
-    def __init__(self, traceparent: object, tracestate: object) -> None:
-        self._traceparent = traceparent
-        self._tracestate = tracestate
+    def __init__(self, header: Callable[[str], object]) -> None:
+        self._header = header
 
     def context(self) -> TraceContext | None:
         """The caller's span; None where there is none, or none that can be read."""
-        return parse_traceparent(self._traceparent, self._tracestate)
+        return parse_traceparent(self._header(TRACEPARENT), self._header(TRACESTATE))
 
 
 Parent = TraceContext | RemoteParent | None
@@ -77,6 +75,10 @@ class Span(Protocol):
     @property
     def context(self) -> TraceContext:
         """Its name."""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether what is said of it, and of spans below it, is kept anywhere."""
 
     def set(self, key: str, value: AttributeValue) -> None:
         """Adds an attribute. Never a secret, never content of a request."""
@@ -103,6 +105,11 @@ class _Unrecorded:
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
         self._context: TraceContext | None = None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Never."""
+        return False
 
     @property
     def context(self) -> TraceContext:
@@ -152,6 +159,12 @@ def current_trace() -> TraceContext | None:
     """The context of the span under way in this thread, or None outside of any."""
     current = _current_span.get()
     return None if current is None else current[1].context
+
+
+def is_recorded() -> bool:
+    """Whether spans of the work under way in this thread are kept anywhere; cheaper than to name one for nothing."""
+    current = _current_span.get()
+    return current is not None and current[1].is_recorded
 
 
 def parse_traceparent(traceparent: object, tracestate: object = "") -> TraceContext | None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from servers.runtime.errors import DomainError
-from servers.runtime.tracing import current_trace, span
+from servers.runtime.tracing import is_recorded, span
 from servers.serving import json_body, tensors
 from servers.serving.batch_queue import Outputs, WaitingCall
 from servers.serving.batching import Batcher
@@ -194,8 +194,7 @@ class PredictionEngine:
         rows = feeds[signature.rows_input].shape[0] if signature.rows_input else 1
         timeout_s = None if deadline is None else deadline - self._clock()
         prediction_id = self._new_id()
-        trace = current_trace()
-        if trace is None or not trace.is_sampled:
+        if not is_recorded():
             arrays: Outputs = await self._batcher.submit(loaded.queue, feeds, indexes, rows, timeout_s).ticket
         else:
             submit = functools.partial(self._batcher.submit, loaded.queue, feeds, indexes, rows, timeout_s)

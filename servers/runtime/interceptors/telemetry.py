@@ -14,7 +14,7 @@ from google.rpc import code_pb2
 from servers.runtime.calls import Behaviour, Call, Method, guarded
 from servers.runtime.metrics import MethodMetrics, ServerMetrics
 from servers.runtime.statuses import reason_of
-from servers.runtime.tracing import TRACEPARENT, TRACESTATE, RemoteParent, Span, Tracer, enter_span
+from servers.runtime.tracing import RemoteParent, Span, Tracer, enter_span
 
 _LOGGER = logging.getLogger("servers.calls")
 _VALUES = dict(code_pb2.Code.items())
@@ -47,7 +47,7 @@ class TelemetryInterceptor:
         tracer, clock, span_name = self._tracer, self._clock, f"{service}/{name}"
 
         def observed(call: Call) -> _Observed:
-            span = tracer.start(span_name, "server", RemoteParent(call.header(TRACEPARENT), call.header(TRACESTATE)), attributes)
+            span = tracer.start(span_name, "server", RemoteParent(call.header), attributes)
             return _Observed(call, tracer, span, metrics, clock)
 
         return observed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from servers.runtime.calls import Behaviour, Call, Method
 from servers.runtime.errors import DomainError, InvalidArgument
-from servers.runtime.lane.templates import PathTemplate, http_rules
+from servers.runtime.lane.templates import PathTemplate, Variables, http_rules
 from servers.runtime.lane.wires import RestBody
 
 # googleapis-common-protos types its extensions as plain descriptors.
@@ -62,7 +62,7 @@ class RestRequest:
         body: The bytes; an iterator of them where requests are a stream; an error where they could not be read.
     """
 
-    variables: list[tuple[str, str]]
+    variables: Variables
     query: str
     content_type: str
     body: Any = b""
@@ -110,11 +110,15 @@ class RestCodec:
 
 
 class _Reader:
-    def __init__(self, request_class: Callable[[], Any] | None, body_field: str) -> None:
+    def __init__(self, request_class: type[Message] | None, body_field: str) -> None:
         if request_class is None:
             raise TypeError("REST needs the request's class")
         self._request_class = request_class
         self._body_field = body_field
+        # Fields that take any text as it is: almost every variable of a path.
+        self._texts = frozenset(
+            field.name for field in request_class.DESCRIPTOR.fields if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+        )
 
     def one(self, rest: RestRequest) -> Any:
         """The request of a unary call."""
@@ -149,7 +153,11 @@ class _Reader:
     def _bound(self, rest: RestRequest) -> Any:
         request = self._request_class()
         for path, value in rest.variables:
-            _assign(request, path, _unquoted(path, value))
+            text = _unquoted(path, value) if "%" in value else value
+            if path in self._texts:
+                setattr(request, path, text)
+            else:
+                _assign(request, path, text)
         if rest.query:
             for path, value in _parameters(rest.query):
                 _assign(request, path, value)

@@ -31,6 +31,10 @@ def pattern_of(template: str) -> str:
     return _translated(template, lambda _field, segments: segments)
 
 
+Variables = tuple[tuple[str, str], ...]
+"""What stands in a path for each field, still percent-encoded."""
+
+
 class PathTemplate:
     """Finds the variables of a path.
 
@@ -44,10 +48,10 @@ class PathTemplate:
         self._fields: list[str] = []
         self._pattern = re.compile(_translated(template, self._group))
 
-    def match(self, path: str) -> list[tuple[str, str]] | None:
+    def match(self, path: str) -> Variables | None:
         """Returns the variables, as they stand in the path, by field; None where the path is another."""
         found = self._pattern.fullmatch(path)
-        return None if found is None else list(zip(self._fields, found.groups(), strict=True))
+        return None if found is None else tuple(zip(self._fields, found.groups(), strict=True))
 
     def _group(self, field: str, segments: str) -> str:
         self._fields.append(field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -151,10 +152,14 @@ def plain_http(status: int, text: str, *, closes: bool) -> bytes:
 
 
 def _rest_answer(status: int, content_type: str, body: bytes, metadata: Iterable[tuple[str, str | bytes]], *, closes: bool) -> bytes:
-    first_line = f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\n".encode()
-    head = _headers((("content-type", content_type), ("content-length", str(len(body)))))
+    head = _first_lines(status, content_type)
     close = b"connection: close\r\n\r\n" if closes else b"\r\n"
-    return b"".join((first_line, head, _metadata(metadata) if metadata else b"", close, body))
+    return b"".join((head, b"content-length: %d\r\n" % len(body), _metadata(metadata) if metadata else b"", close, body))
+
+
+@lru_cache(maxsize=256)
+def _first_lines(status: int, content_type: str) -> bytes:
+    return f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\n".encode() + _headers((("content-type", content_type),))
 
 
 def _metadata(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:

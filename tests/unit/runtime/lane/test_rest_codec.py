@@ -86,7 +86,7 @@ def _call(method: Method) -> Call:
 
 
 def _of_query(query: str) -> Any:
-    return _read(RestRequest([], query, ""))
+    return _read(RestRequest((), query, ""))
 
 
 def _refusal_of(query: str) -> InvalidArgument | None:
@@ -187,19 +187,19 @@ def test_an_unknown_parameter_is_refused_with_those_that_are_known() -> None:
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_variables_of_the_path_are_percent_decoded_once(text: str) -> None:
-    assert _read(RestRequest([("a_string", quote(text, safe=""))], "", "")).a_string == text
+    assert _read(RestRequest((("a_string", quote(text, safe="")),), "", "")).a_string == text
 
 
 def test_a_path_that_is_no_utf8_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="UTF-8"):
-        _read(RestRequest([("a_string", "%FF")], "", ""))
+        _read(RestRequest((("a_string", "%FF"),), "", ""))
 
 
 # Bodies.
 
 
 def test_a_body_goes_into_its_field_as_it_is() -> None:
-    rest = RestRequest([("upload_id", "u")], "offset_bytes=7", "text/x", b"\x00\xff")
+    rest = RestRequest((("upload_id", "u"),), "offset_bytes=7", "text/x", b"\x00\xff")
 
     request = _read(rest, UploadBlobRequest, "body")
 
@@ -207,14 +207,14 @@ def test_a_body_goes_into_its_field_as_it_is() -> None:
 
 
 def test_a_query_does_not_reach_into_the_body() -> None:
-    rest = RestRequest([], "body.content_type=text/evil", "text/x", b"bytes")
+    rest = RestRequest((), "body.content_type=text/evil", "text/x", b"bytes")
 
     assert _read(rest, UploadBlobRequest, "body").body == HttpBody(content_type="text/x", data=b"bytes")
 
 
 @given(pieces=st.lists(st.binary(min_size=1, max_size=20), max_size=4))
 def test_a_streamed_body_is_its_pieces_and_the_first_says_what_they_belong_to(pieces: list[bytes]) -> None:
-    rest = RestRequest([("upload_id", "u")], "offset_bytes=7", "text/x", iter(pieces))
+    rest = RestRequest((("upload_id", "u"),), "offset_bytes=7", "text/x", iter(pieces))
 
     requests = _read(rest, UploadBlobRequest, "body", request_streaming=True)
 
@@ -225,19 +225,19 @@ def test_a_streamed_body_is_its_pieces_and_the_first_says_what_they_belong_to(pi
 
 def test_a_body_where_none_belongs_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="takes no body"):
-        _read(RestRequest([], "", "", b"x"))
+        _read(RestRequest((), "", "", b"x"))
 
 
 def test_what_the_transport_could_not_read_is_raised_inside_the_call() -> None:
     with pytest.raises(MessageTooLarge):
-        _read(RestRequest([], "", "", MessageTooLarge(7)), UploadBlobRequest, "body")
+        _read(RestRequest((), "", "", MessageTooLarge(7)), UploadBlobRequest, "body")
 
     def pieces() -> Iterator[bytes | DomainError]:
         yield b"first"
         yield MessageTooLarge(7)
 
     with pytest.raises(MessageTooLarge):
-        _read(RestRequest([], "", "", pieces()), UploadBlobRequest, "body", request_streaming=True)
+        _read(RestRequest((), "", "", pieces()), UploadBlobRequest, "body", request_streaming=True)
 
 
 # Answers.
@@ -246,7 +246,7 @@ def test_what_the_transport_could_not_read_is_raised_inside_the_call() -> None:
 def _answer(response: Any) -> RestBody:
     method = Method("/t/M", PUBLIC, EVERY, None, False, False)
     behaviour: Behaviour = lambda request, call: response  # noqa: E731
-    found = RestCodec("").wrap(method, behaviour)(RestRequest([], "", ""), _call(method))
+    found = RestCodec("").wrap(method, behaviour)(RestRequest((), "", ""), _call(method))
     assert isinstance(found, RestBody)
     return found
 

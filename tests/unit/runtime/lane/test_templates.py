@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.configuration import read_contracts
 from gateway.settings import GatewaySettings
-from servers.runtime.lane.templates import PathTemplate, http_rules, pattern_of
+from servers.runtime.lane.templates import PathTemplate, Variables, http_rules, pattern_of
 
 segments = st.text(st.sampled_from("ab1.-_~%:@!$&'()*+,;="), min_size=1, max_size=8)
 
@@ -20,25 +20,25 @@ segments = st.text(st.sampled_from("ab1.-_~%:@!$&'()*+,;="), min_size=1, max_siz
 @pytest.mark.parametrize(
     ("template", "path", "found"),
     [
-        ("/models", "/models", []),
+        ("/models", "/models", ()),
         ("/models", "/models/", None),
-        ("/models/{model}", "/models/a", [("model", "a")]),
-        ("/models/{model}", "/models/a%2Fb", [("model", "a%2Fb")]),
+        ("/models/{model}", "/models/a", (("model", "a"),)),
+        ("/models/{model}", "/models/a%2Fb", (("model", "a%2Fb"),)),
         ("/models/{model}", "/models/a/b", None),
         ("/models/{model}", "/models/", None),
         ("/models/{model}", "/models/a:verify", None),
-        ("/models/{model}:verify", "/models/a:verify", [("model", "a")]),
-        ("/models/{model}:verify", "/models/a:b:verify", [("model", "a:b")]),
+        ("/models/{model}:verify", "/models/a:verify", (("model", "a"),)),
+        ("/models/{model}:verify", "/models/a:b:verify", (("model", "a:b"),)),
         ("/models/{model}:verify", "/models/a", None),
-        ("/models/{model}/versions/{version}", "/models/a:b/versions/7", [("model", "a:b"), ("version", "7")]),
-        ("/files/{path=**}", "/files/a/b.c", [("path", "a/b.c")]),
-        ("/files/{path=**}", "/files/a:x/b", [("path", "a:x/b")]),
+        ("/models/{model}/versions/{version}", "/models/a:b/versions/7", (("model", "a:b"), ("version", "7"))),
+        ("/files/{path=**}", "/files/a/b.c", (("path", "a/b.c"),)),
+        ("/files/{path=**}", "/files/a:x/b", (("path", "a:x/b"),)),
         ("/files/{path=**}", "/files/a/b:x", None),
-        ("/files/{file.path=*}", "/files/a", [("file.path", "a")]),
+        ("/files/{file.path=*}", "/files/a", (("file.path", "a"),)),
         ("/a.b", "/axb", None),
     ],
 )
-def test_a_path_gives_the_variables_of_its_template(template: str, path: str, found: list[tuple[str, str]] | None) -> None:
+def test_a_path_gives_the_variables_of_its_template(template: str, path: str, found: Variables | None) -> None:
     assert PathTemplate(template).match(path) == found
 
 
@@ -46,7 +46,7 @@ def test_a_path_gives_the_variables_of_its_template(template: str, path: str, fo
 def test_what_stands_for_variables_comes_out_as_it_is(first: str, second: str) -> None:
     template = PathTemplate("/a/{one}/b/{two.three}")
 
-    assert template.match(f"/a/{first}/b/{second}") == [("one", first), ("two.three", second)]
+    assert template.match(f"/a/{first}/b/{second}") == (("one", first), ("two.three", second))
 
 
 def test_envoy_s_pattern_and_the_lane_s_match_the_same_paths(tmp_path: Path) -> None:
