@@ -50,7 +50,7 @@ def check_h2load() -> str:
 
 
 def send(call: Call, concurrency: int, seconds: float) -> Answered:
-    """Repeats a request on as many connections as there are callers, each with one request at a time.
+    """Repeats a request for as many callers, each with one request at a time.
 
     Args:
         call: The request.
@@ -68,7 +68,9 @@ def send(call: Call, concurrency: int, seconds: float) -> Answered:
         body.write_bytes(call.body)
         # The header has the token, and arguments are seen by all users of a machine: it is one of the run's own mesh, and dies with it.
         headers = [part for name, value in call.all_headers.items() for part in ("-H", f"{name}: {value}")]
-        size = ("-c", str(concurrency), "-t", "1", "-m", "1", "-D", f"{round(seconds * 1000)}ms", "--log-file", str(log))
+        # As real clients do it: a gRPC channel has one connection with a stream a call, HTTP/1.1 a connection a call.
+        connections, streams = (1, concurrency) if call.is_grpc else (concurrency, 1)
+        size = ("-c", str(connections), "-t", "1", "-m", str(streams), "-D", f"{round(seconds * 1000)}ms", "--log-file", str(log))
         command = ("h2load", *(() if call.is_grpc else ("--h1",)), *size, "-d", str(body), *headers, call.url)
         printed = _printed(command, seconds + _PATIENCE_S, call.url)
         latencies_us = np.loadtxt(log, dtype=np.int64, usecols=2, ndmin=1)
