@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.policies import RateClass
+from servers.runtime.cores import envoy_workers
 from servers.runtime.settings import ServerSettings
 
 
@@ -82,8 +83,8 @@ class GatewaySettings(ServerSettings):
     openapi_file: Path = Path()
     """OpenAPI document to serve. Empty = `gen/openapi/openapi.json` beside the gateway."""
 
-    envoy_workers: int = Field(default=2, ge=1, le=64)
-    """Worker threads of Envoy."""
+    envoy_workers: int = Field(default_factory=envoy_workers, ge=1, le=64)
+    """Worker threads of Envoy; default: half of the cores, 8 at most."""
 
     node_id: str = "gateway"
     """Name under which this Envoy reports to the control plane."""

@@ -57,8 +57,9 @@ def _settings(scope: str, kind: type[BaseSettings], prefix: str, without: frozen
     descriptions = _descriptions(kind)
     for name, info in kind.model_fields.items():
         if name not in without:
-            default = "" if info.is_required() or info.default in (None, "") else str(info.default)
-            yield Setting(scope, f"{prefix}{name.upper()}", _in_words(info.annotation), default, descriptions.get(name, ""))
+            default = info.get_default(call_default_factory=True)
+            text = "" if info.is_required() or default in (None, "", {}) else str(default)
+            yield Setting(scope, f"{prefix}{name.upper()}", _in_words(info.annotation), text, descriptions.get(name, ""))
 
 
 def _descriptions(kind: type[BaseSettings]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from servers.runtime.cores import envoy_workers
 from servers.runtime.processes import GrpcProbe, HttpProbe, Process
 
 _MAX_SOCKET_PATH_BYTES = 100  # sun_path is 108 bytes on Linux and 104 on macOS, with a terminator
@@ -46,7 +47,6 @@ COMPONENTS = (
 
 _SERVICES = {component.name: component.service for component in COMPONENTS}
 _MOST_SERVING_WORKERS = 64
-_MOST_ENVOY_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
             (
                 *(_program("envoy"), "--config-path", str(place.run_dir / "envoy.json"), "--log-level", "warning"),
                 # Two meshes on one machine must not take each other for a predecessor to take over from.
-                *("--disable-hot-restart", "--concurrency", os.environ.get("MLMESH_GATEWAY_ENVOY_WORKERS") or str(_envoy_workers())),
+                *("--disable-hot-restart", "--concurrency", os.environ.get("MLMESH_GATEWAY_ENVOY_WORKERS") or str(envoy_workers())),
                 # An access log that is ten seconds late is of no use to somebody who waits for a line.
                 *("--file-flush-interval-msec", "500", "--skip-deprecated-logs"),
                 # What the drain command asks for takes effect at once; the time is only when Envoy would give up by itself.
@@ -144,11 +144,6 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
             drain_command=(sys.executable, "-P", "-m", "gateway.drain"),
         ),
     )
-
-
-def _envoy_workers() -> int:
-    """Half of the cores, since the servers behind Envoy need the others: on two, a second thread costs a prediction a tenth more time."""
-    return min(_MOST_ENVOY_WORKERS, max(1, (os.cpu_count() or 1) // 2))
 
 
 def mesh_environment(place: Place, host: str, port: int) -> dict[str, str]:

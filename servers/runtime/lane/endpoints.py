@@ -17,7 +17,7 @@ Serve = Callable[[Any, LaneContext], Any]
 """Runs a call through the interceptors. Gives the answer, an iterator of answers, or a coroutine, as the method's kind says."""
 
 _GRPC = GrpcWire()
-_REMEMBERED_PATHS = 1024
+_REMEMBERED_PATHS, _REMEMBERED_CHARS = 1024, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Endpoints:
 
     def rest(self, verb: str, path: str) -> tuple[Endpoint, Variables] | None:
         """The method at a REST path, with the path's variables."""
-        return self._found(verb, path)
+        return (self._found if len(path) <= _REMEMBERED_CHARS else self._find)(verb, path)
 
     def _find(self, verb: str, path: str) -> tuple[Endpoint, Variables] | None:
         for template, endpoint in self._rest.get(verb, ()):
