@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from benchmarks.serving.models import Model, write_models
 from benchmarks.serving.processor_time import ProcessTree
 from benchmarks.serving.systems.mesh import MESH
 
+_LARGE_NAME = "large"
 _LARGE = (8192, 16384)  # 512 MiB of weights
 _MIB = 1 << 20
 _SETTLED_S = 2.0
@@ -43,14 +44,14 @@ def main() -> None:
             endpoint, tree = running.endpoints[0], ProcessTree(running.pid)
             call = endpoint.call(small, small.rows(1))
             address, _, _ = call.url.partition("/mlops")
-            with httpx.Client(base_url=f"{address}/api/v1/serving/models/{large.name}", headers=dict(call.headers), timeout=300) as client:
+            with httpx.Client(base_url=address, headers=dict(call.headers), timeout=300) as client:
                 ratios = []
                 before = _resident_mib(tree)
                 for _ in range(given.rounds):
                     quiet = send(call, 1, given.seconds)
                     loading, load_s = _while_loading(client, call, given.seconds)
                     loaded = _resident_mib(tree)
-                    _checked(client.post(":unload", json={}))
+                    _managed(client, "unload", {})
                     time.sleep(_SETTLED_S)
                     ratios.append(loading.p99_ms / quiet.p99_ms)
                     print(
@@ -62,23 +63,18 @@ def main() -> None:
 
 
 def _while_loading(client: httpx.Client, call: Any, seconds: float) -> tuple[Answered, float]:
-    took_s: list[float] = []
-
-    def load() -> None:
+    def load() -> float:
         began = time.monotonic()
-        _checked(client.post(":load", json={"version": 1}))
-        took_s.append(time.monotonic() - began)
+        _managed(client, "load", {"version": 1})
+        return time.monotonic() - began
 
-    loader = threading.Thread(target=load)
-    loader.start()
-    answered = send(call, 1, seconds)
-    loader.join()
-    if not took_s:
-        raise SystemExit("the large model was not loaded")
-    return answered, took_s[0]
+    with ThreadPoolExecutor(1) as pool:
+        load_s = pool.submit(load)
+        return send(call, 1, seconds), load_s.result()
 
 
-def _checked(answer: httpx.Response) -> None:
+def _managed(client: httpx.Client, verb: str, body: dict[str, int]) -> None:
+    answer = client.post(f"/api/v1/serving/models/{_LARGE_NAME}:{verb}", json=body)
     if answer.status_code != 200:
         raise SystemExit(answer.text)
 
@@ -91,14 +87,14 @@ def _write_large(folder: Path) -> Model:
     weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=_LARGE).astype(np.float32), "w")
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "large",
+        _LARGE_NAME,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", _LARGE[0]])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", _LARGE[1]])],
         [weights],
     )
     path = folder / "large.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return Model("large", _LARGE, path)
+    return Model(_LARGE_NAME, _LARGE, path)
 
 
 if __name__ == "__main__":
