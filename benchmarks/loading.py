@@ -12,13 +12,14 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.memory import resident_mib
+from benchmarks.serving.calls import Call
 from benchmarks.serving.load import Answered, check_h2load, send
 from benchmarks.serving.models import Model, write_models
 from benchmarks.serving.processor_time import ProcessTree
@@ -26,7 +27,7 @@ from benchmarks.serving.systems.mesh import MESH
 
 _LARGE_NAME = "large"
 _LARGE = (8192, 16384)  # 512 MiB of weights
-_MIB = 1 << 20
+# Unloaded is what nobody predicts with any more; its processes end a moment later.
 _SETTLED_S = 2.0
 
 
@@ -46,23 +47,23 @@ def main() -> None:
             address, _, _ = call.url.partition("/mlops")
             with httpx.Client(base_url=address, headers=dict(call.headers), timeout=300) as client:
                 ratios = []
-                before = _resident_mib(tree)
+                before = sum(resident_mib(tree).values())
                 for _ in range(given.rounds):
                     quiet = send(call, 1, given.seconds)
                     loading, load_s = _while_loading(client, call, given.seconds)
-                    loaded = _resident_mib(tree)
+                    loaded = sum(resident_mib(tree).values())
                     _managed(client, "unload", {})
                     time.sleep(_SETTLED_S)
                     ratios.append(loading.p99_ms / quiet.p99_ms)
                     print(
                         f"p99 {quiet.p99_ms:.2f} ms alone, {loading.p99_ms:.2f} ms beside a load of {load_s:.1f} s ({ratios[-1]:.2f}x); "
-                        f"memory of the mesh {before:.0f} MiB before, {loaded:.0f} loaded, {_resident_mib(tree):.0f} unloaded",
+                        f"memory of the mesh {before:.0f} MiB before, {loaded:.0f} loaded, {sum(resident_mib(tree).values()):.0f} unloaded",
                         flush=True,
                     )
     print(f"p99 beside a load / alone, median of {given.rounds}: {statistics.median(ratios):.2f} (to reach: 1.1)")
 
 
-def _while_loading(client: httpx.Client, call: Any, seconds: float) -> tuple[Answered, float]:
+def _while_loading(client: httpx.Client, call: Call, seconds: float) -> tuple[Answered, float]:
     def load() -> float:
         began = time.monotonic()
         _managed(client, "load", {"version": 1})
@@ -77,10 +78,6 @@ def _managed(client: httpx.Client, verb: str, body: dict[str, int]) -> None:
     answer = client.post(f"/api/v1/serving/models/{_LARGE_NAME}:{verb}", json=body)
     if answer.status_code != 200:
         raise SystemExit(answer.text)
-
-
-def _resident_mib(tree: ProcessTree) -> float:
-    return sum(process.memory_info().rss for process in tree.processes()) / _MIB
 
 
 def _write_large(folder: Path) -> Model:

@@ -37,7 +37,7 @@ def main() -> None:
             while done < given.predictions:
                 for endpoint in running.endpoints:
                     done += send(endpoint.call(models[0], models[0].rows(1)), _CALLERS, _SECONDS_A_TURN).requests
-                now = _resident_mib(tree)
+                now = resident_mib(tree)
                 if not first and done >= given.predictions / 10:
                     first = now
                 print(f"{done:>9,} predictions: " + ", ".join(f"{name} {mib:.0f}" for name, mib in _named(tree, now)) + " MiB", flush=True)
@@ -48,7 +48,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _resident_mib(tree: ProcessTree) -> dict[int, float]:
+def resident_mib(tree: ProcessTree) -> dict[int, float]:
+    """Returns what each process holds, by its id, in MiB."""
     return {process.pid: process.memory_info().rss / _MIB for process in tree.processes()}
 
 

@@ -60,6 +60,15 @@ def test_no_method_is_left_out_and_none_is_open_by_accident() -> None:
         assert filters.JWT in route.typed_per_filter_config, route.name
 
 
+def test_predictions_come_before_all_other_methods() -> None:
+    routes = route_configuration([(method, LANE) for method in CONTRACTS.methods], SETTINGS).virtual_hosts[0].routes
+    rate_class = {method.path.removeprefix("/"): method.rate_class for method in CONTRACTS.methods}
+    are_predictions = [rate_class[route.name] is RateClass.PREDICT for route in routes if route.name in rate_class]
+
+    assert any(are_predictions)
+    assert are_predictions == sorted(are_predictions, reverse=True)
+
+
 def test_a_component_without_targets_is_answered_without_a_server() -> None:
     (route,) = method_routes(CONTRACTS.methods[0], (), SETTINGS)
 
