@@ -74,7 +74,7 @@ class WholeMesh:
         headers = dict(arguments.pop("headers", {}))
         if token is not None:
             headers["Authorization"] = f"Bearer {self.token if token == 'admin' else token}"
-        return httpx.request(method, self.url + path, headers=headers, timeout=30, **arguments)
+        return httpx.request(method, self.url + path, headers=headers, **{"timeout": 30, **arguments})
 
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(self.target)

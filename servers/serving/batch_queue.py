@@ -78,6 +78,12 @@ class Ticket(Protocol):
     def done(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """Has somebody told once that is so."""
+
+    def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
+        """Has them told no more."""
+
     def set_result(self, result: Outputs, /) -> None:
         """Answers."""
 
@@ -140,7 +146,7 @@ class QueueObserver(Protocol):
         """A call was refused, before or after it waited."""
 
     def abandoned(self) -> None:
-        """A caller left before the run."""
+        """A caller left before the run, or all of them during it."""
 
 
 class ModelQueue:

@@ -7,8 +7,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from servers.serving.batch_queue import Batch, ModelQueue, WaitingCall
-from servers.serving.batch_run import batch_runs
+from servers.serving.batch_queue import Batch, ModelQueue, Outputs, WaitingCall
+from servers.serving.batch_run import Request, batch_runs
 from servers.serving.model_process.model_process import ModelProcess
 
 
@@ -49,13 +49,37 @@ class BatchesElsewhere:
 
     async def _run(self, batch: Batch) -> None:
         runs = batch_runs(self._queue, batch, self._clock(), self._clock)
-        feeds, outputs = next(runs)
-        is_shared = len(batch.calls) > 1
+        request = next(runs)
         with contextlib.suppress(StopIteration):
             while True:
                 try:
-                    arrays = await self._process.run(feeds, outputs, is_shared=is_shared)
+                    arrays = await self._outputs(batch, request)
                 except Exception as error:  # the batch knows what to do
-                    feeds, outputs = runs.throw(error)
+                    request = runs.throw(error)
                 else:
-                    feeds, outputs = runs.send(arrays)
+                    if arrays is None:
+                        return
+                    request = runs.send(arrays)
+
+    async def _outputs(self, batch: Batch, request: Request) -> Outputs | None:
+        """Runs the model; None where every caller has left meanwhile, which interrupts the run."""
+        feeds, outputs = request
+        run = asyncio.get_running_loop().create_task(self._process.run(feeds, outputs, is_shared=len(batch.calls) > 1))
+
+        def stop_if_unwanted(_: object) -> None:
+            if all(call.ticket.done() for call in batch.calls):
+                run.cancel()
+
+        for call in batch.calls:
+            call.ticket.add_done_callback(stop_if_unwanted)
+        try:
+            await asyncio.wait((run,))
+        finally:
+            for call in batch.calls:
+                call.ticket.remove_done_callback(stop_if_unwanted)
+            run.cancel()
+        if not run.cancelled():
+            return run.result()
+        for _ in batch.calls:
+            self._queue.observer.abandoned()
+        return None

@@ -82,7 +82,11 @@ class ServingMetrics(Collector):
         refused = CounterMetricFamily(
             "mlmesh_serving_refused", "Predictions refused because too many waited or their time did not suffice.", labels=_LABELS
         )
-        abandoned = CounterMetricFamily("mlmesh_serving_abandoned", "Predictions whose callers left before the run.", labels=_LABELS)
+        abandoned = CounterMetricFamily(
+            "mlmesh_serving_abandoned",
+            "Predictions that were not run to the end since their callers had left.",
+            labels=_LABELS,
+        )
         rows = CounterMetricFamily("mlmesh_serving_rows", "Rows predicted.", labels=_LABELS)
         closed = CounterMetricFamily("mlmesh_serving_batches_closed", "Runs by why they took no further call.", labels=(*_LABELS, "reason"))
         runs = HistogramMetricFamily("mlmesh_serving_run_seconds", "Time of one run in ONNX Runtime, in seconds.", labels=_LABELS)

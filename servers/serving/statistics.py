@@ -88,7 +88,7 @@ class StatisticsView:
         success_count: Predictions answered.
         failure_count: Predictions refused or failed.
         refused_count: Those of them that were refused because too many waited, or their time did not suffice.
-        abandoned_count: Predictions whose callers left before the run.
+        abandoned_count: Predictions whose callers left before the run, or all of them during it, which interrupts it.
         row_count: Rows over all answered predictions.
         run_count: Runs of the model; fewer than predictions where those shared runs.
         compute_s: Time spent in the model over all runs, in seconds.
@@ -153,7 +153,7 @@ class Statistics:
         self._refused += 1
 
     def abandoned(self) -> None:
-        """Counts a prediction whose caller left before the run."""
+        """Counts a prediction whose caller left in time to spare the run, or its rest."""
         self._abandoned += 1
 
     def failed(self) -> None:

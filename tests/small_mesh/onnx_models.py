@@ -78,6 +78,21 @@ def slow(rounds: int = 40, size: int = 256) -> bytes:
     return bytes(made.SerializeToString())
 
 
+def rounds() -> bytes:
+    """Runs for as long as asked: `rounds` INT64 [1] of a loop that counts to `y` INT64 [1]. It runs alone, having no free extent."""
+    one = numpy_helper.from_array(np.ones(1, "i8"), "one")
+    body = helper.make_graph(
+        [helper.make_node("Add", ["before", "one"], ["after"]), helper.make_node("Identity", ["goes_on"], ["still_goes_on"])],
+        "body",
+        [value("round", TensorProto.INT64, []), value("goes_on", TensorProto.BOOL, []), value("before", TensorProto.INT64, [1])],
+        [value("still_goes_on", TensorProto.BOOL, []), value("after", TensorProto.INT64, [1])],
+    )
+    zero = numpy_helper.from_array(np.zeros(1, "i8"), "zero")
+    nodes = [helper.make_node("Loop", ["rounds", "", "zero"], ["y"], body=body)]
+    made = model(nodes, [value("rounds", TensorProto.INT64, [1])], [value("y", TensorProto.INT64, [1])], [zero, one])
+    return bytes(made.SerializeToString())
+
+
 def large(megabytes: int, seed: int = 0) -> bytes:
     """A model of about that size: x FP32 [N, 1024]."""
     random = np.random.default_rng(seed)

@@ -1,7 +1,8 @@
 """The process of one model: `python -P -m servers.serving.model_process`, started by `child.Child` and by nobody else.
 
 Its standard input is one end of a pair of sockets: no path, no port, nobody else can connect. It loads the one model it is told to, runs
-batches one at a time, and ends when the server closes the other end. It is small on purpose: no gRPC, no database, no event loop.
+batches one at a time, and ends when the server closes the other end. A thread listens for interrupts. It is small on purpose: no gRPC, no
+database, no event loop.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from servers.serving.model_process.blocking_channel import BlockingChannel
 from servers.serving.model_process.frames import MalformedFrame, PayloadTooLarge
+from servers.serving.model_process.interrupts import InterruptReceiver
 from servers.serving.model_process.loading_priority import at_low_priority
 from servers.serving.model_process.messages import Load, Refusal, Run
 
@@ -41,7 +43,9 @@ def main() -> int:
     faulthandler.enable()
     _volunteer_when_memory_runs_out()
     try:
-        serve(BlockingChannel(_inherited_socket()))
+        connection = _inherited_socket()
+        interrupts = InterruptReceiver(connection)
+        serve(BlockingChannel(connection), interrupts)
     except MalformedFrame as error:
         print(f"the server sent what the protocol does not have: {error}", file=sys.stderr)
         return PROTOCOL_ERROR
@@ -50,11 +54,12 @@ def main() -> int:
     return 0
 
 
-def serve(channel: BlockingChannel) -> None:
+def serve(channel: BlockingChannel, interrupts: InterruptReceiver) -> None:
     """Loads a model and runs it until the server closes the channel.
 
     Args:
         channel: Where the server asks.
+        interrupts: Where it takes back what it asked.
 
     Raises:
         MalformedFrame: If the server sends what the protocol does not have.
@@ -71,11 +76,12 @@ def serve(channel: BlockingChannel) -> None:
         channel.send(loaded)
         return
     channel.max_payload_bytes = request.max_payload_bytes
+    interrupts.listen()
     channel.send(loaded.ready)
     while (request := channel.receive()) is not None:
         if not isinstance(request, Run):
             raise MalformedFrame("a model is loaded once, and then run")
-        _answer(channel, loaded, request)
+        _answer(channel, loaded, request, interrupts)
         del request  # its tensors would take memory until the next one comes
 
 
@@ -93,8 +99,8 @@ def _loaded(request: Load) -> ModelRunner | Refusal:
     return at_low_priority(load) if request.intra_op_threads == 1 else load()
 
 
-def _answer(channel: BlockingChannel, model: ModelRunner, request: Run) -> None:
-    answer = model.run(request)
+def _answer(channel: BlockingChannel, model: ModelRunner, request: Run, interrupts: InterruptReceiver) -> None:
+    answer = model.run(request, interrupts)
     try:
         channel.send(answer)
     except PayloadTooLarge as error:

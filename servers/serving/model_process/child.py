@@ -15,6 +15,7 @@ from typing import Any, cast
 import servers.runtime
 from servers.serving.model_process.child_exit import ChildExit
 from servers.serving.model_process.frames import FrameReader, MalformedFrame, Part
+from servers.serving.model_process.interrupts import InterruptSender
 from servers.serving.model_process.last_output import LastOutput
 from servers.serving.model_process.memory_kills import MemoryKills
 from servers.serving.model_process.messages import Message, message_of
@@ -48,11 +49,12 @@ class Child:
         pid: Its process id.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: _Connection) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], connection: _Connection, interrupts: InterruptSender) -> None:
         assert process.stdout is not None  # noqa: S101  # started with a pipe
         self.pid = process.pid
         self._process = process
         self._connection = connection
+        self._interrupts = interrupts
         self._stop_reason = ""
         self._output = LastOutput(process.stdout, _OUTPUT_BYTES)
         self._memory_kills = MemoryKills(process.pid)
@@ -74,13 +76,15 @@ class Child:
         with theirs:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+            interrupts = InterruptSender(ours)
             try:
                 process = _spawned(command, theirs)
             except OSError:
                 ours.close()
+                interrupts.close()
                 raise
         connection = _Connection(FrameReader(max_payload_bytes), on_message)
-        child = cls(process, connection)
+        child = cls(process, connection, interrupts)
         connection.on_malformed = lambda error: child.kill(f"it sent what the protocol does not have: {error}")
         ours.setblocking(False)
         try:
@@ -95,6 +99,10 @@ class Child:
         """Sends a message. What the process does not take at once is kept by reference, not copied."""
         for part in parts:
             self._connection.write(part)
+
+    def interrupt(self, call: int) -> None:
+        """Asks for a run to end early, whose answer comes all the same."""
+        self._interrupts.send(call)
 
     def kill(self, reason: str) -> None:
         """Kills it at once.
@@ -137,6 +145,7 @@ class Child:
         await asyncio.wait({self._output.ended}, timeout=_LAST_WORDS_S)
         self._output.close()
         self._connection.close()
+        self._interrupts.close()
         is_killed = return_code == -signal.SIGKILL and not self._stop_reason
         return ChildExit(
             return_code,

@@ -169,7 +169,7 @@ class ModelProcess:
     async def run(self, feeds: Feeds, outputs: Sequence[int] = (), *, is_shared: bool = False) -> Arrays:
         """Runs the model.
 
-        When the caller is cancelled, a run that waits is dropped, and the answer to one that is under way is thrown away.
+        When the caller is cancelled, a run that waits is dropped, and one that is under way ends after the operator that it is at.
 
         Args:
             feeds: One array an input, checked against the signature. They must not change until this returns.
@@ -205,7 +205,12 @@ class ModelProcess:
         call = _Call(self._calls, parts, wanted, most_attempts, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._run_next()
-        return await call.answer
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            if call is self._running and self._child is not None:
+                self._child.interrupt(call.number)
+            raise
 
     async def close(self) -> None:
         """Ends the process, and returns when it and its memory are gone. Runs that wait fail. May be called again, and while it loads."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from servers.serving.errors import ModelLoadFailed, ModelRunRefused, PredictionTooLarge
 from servers.serving.model_process.frames import MalformedFrame
+from servers.serving.model_process.interrupts import InterruptReceiver
 from servers.serving.model_process.messages import LOAD, Answer, Load, Ready, Refusal, Run
 from servers.serving.model_process.packed_tensors import NamedTensor
-from servers.serving.onnx_session import OnnxSession
+from servers.serving.onnx_session import OnnxSession, RunOptions
 
 _NO_MEMORY = "bad_alloc"
 """What ONNX Runtime says where its own allocator was not the one that failed."""
@@ -34,8 +36,12 @@ class ModelRunner:
             raise
         self.ready = Ready(self._session.signature, self._session.warm_up())
 
-    def run(self, request: Run) -> Answer | Refusal:
+    def run(self, request: Run, interrupts: InterruptReceiver) -> Answer | Refusal:
         """Runs the model.
+
+        Args:
+            request: On what.
+            interrupts: Whence it may be ended early; it is refused then.
 
         Raises:
             MalformedFrame: If there is no such output.
@@ -45,8 +51,10 @@ class ModelRunner:
         if any(index >= len(specs) for index in indexes):
             raise MalformedFrame(f"the model has {len(specs)} outputs")
         feeds = {tensor.name: tensor.array for tensor in request.inputs}
+        options = RunOptions()
+        interrupts.begin(request.call, partial(setattr, options, "terminate", True))
         try:
-            arrays = self._session.run(feeds, request.outputs)
+            arrays = self._session.run(feeds, request.outputs, options)
         except (ModelRunRefused, PredictionTooLarge) as error:
             reason = PredictionTooLarge.reason if _NO_MEMORY in error.message else error.reason
             return Refusal(request.call, reason, error.message)

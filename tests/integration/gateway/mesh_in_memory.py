@@ -321,6 +321,12 @@ class GatewayUnderTest:
     def access_log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in Path(self.settings.access_log).read_text().splitlines()]
 
+    def log_line(self, answer: httpx.Response) -> dict[str, Any]:
+        """What the access log has about an answer."""
+        request_id = answer.headers["x-request-id"]
+        wait_until(lambda: any(line["request_id"] == request_id for line in self.access_log()))
+        return next(line for line in self.access_log() if line["request_id"] == request_id)
+
     def forget(self) -> None:
         """Clears what components have seen and how they answer."""
         for server in self.components.values():

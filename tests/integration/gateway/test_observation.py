@@ -15,15 +15,10 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 
 
-def _line(gateway: GatewayUnderTest, request_id: str) -> dict[str, object]:
-    wait_until(lambda: any(line["request_id"] == request_id for line in gateway.access_log()))
-    return next(line for line in gateway.access_log() if line["request_id"] == request_id)
-
-
 def test_a_line_of_the_access_log_says_who_asked_what_and_how_it_went(gateway: GatewayUnderTest) -> None:
     response = gateway.client.get("/api/v1/models/m?project=p", headers={**gateway.auth, "user-agent": "tests"})
 
-    line = _line(gateway, response.headers["x-request-id"])
+    line = gateway.log_line(response)
     assert {key: line[key] for key in ("method", "path", "status", "grpc_status", "subject", "peer", "user_agent")} == {
         "method": "GET",
         "path": "/api/v1/models/m",
@@ -46,7 +41,7 @@ def test_the_access_log_the_server_and_the_caller_mean_one_trace(gateway: Gatewa
 
     (call,) = gateway.components["registry"].calls(GET_MODEL)
     version, trace, span, _ = call.metadata["traceparent"].split("-")
-    line = _line(gateway, response.headers["x-request-id"])
+    line = gateway.log_line(response)
     assert (version, trace) == ("00", TRACE)
     assert span not in (PARENT, "0" * 16)
     assert (line["trace_id"], line["span_id"]) == (TRACE, span)
@@ -58,7 +53,7 @@ def test_a_caller_without_a_trace_begins_one(gateway: GatewayUnderTest) -> None:
     response = gateway.client.get("/api/v1/models/m", headers=gateway.auth)
 
     (call,) = gateway.components["registry"].calls(GET_MODEL)
-    line = _line(gateway, response.headers["x-request-id"])
+    line = gateway.log_line(response)
     assert call.metadata["traceparent"].split("-")[1] == line["trace_id"] != "0" * 32
 
 
@@ -73,7 +68,7 @@ def test_no_token_key_nor_query_is_written_anywhere(gateway: GatewayUnderTest) -
     ]
 
     for answer in answers:
-        _line(gateway, answer.headers["x-request-id"])
+        gateway.log_line(answer)
     written = Path(gateway.settings.access_log).read_text() + gateway.envoy.log.read_text()
     assert not [secret for secret in secrets if secret in written]
 

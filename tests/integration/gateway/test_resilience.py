@@ -154,7 +154,7 @@ def test_a_server_that_restarts_fails_no_safe_request(own_gateway: GatewayUnderT
     own_gateway.components["registry"].stop()
 
     assert traffic.errors == []
-    assert by_status(traffic.answers) == {200: len(traffic.answers)}
+    assert [own_gateway.log_line(answer) for answer in traffic.answers if answer.status_code != 200] == []
 
 
 def test_an_endpoint_that_is_not_ready_gets_nothing_until_it_is(own_gateway: GatewayUnderTest) -> None:

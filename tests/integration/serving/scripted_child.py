@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from servers.serving.model_process.blocking_channel import BlockingChannel
+from servers.serving.model_process.interrupts import InterruptReceiver
 from servers.serving.model_process.messages import LOAD, Answer, Load, Ready, Refusal, Run
 from servers.serving.model_process.packed_tensors import NamedTensor
 from servers.serving.signature import Signature, TensorSpec
@@ -35,6 +36,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (folder / f"start-{starts}-{os.getpid()}").touch()
     connection = socket.socket(fileno=0)
+    InterruptReceiver(connection)
     channel = BlockingChannel(connection)
     request = channel.receive()
     assert isinstance(request, Load)

@@ -25,6 +25,7 @@ from servers.serving.model_process.__main__ import PROTOCOL_ERROR
 from servers.serving.model_process.child import PROGRAM
 from servers.serving.model_process.errors import ModelCrashed, ModelNotRunning
 from servers.serving.model_process.frames import frame_parts
+from servers.serving.model_process.interrupts import InterruptSender
 from servers.serving.model_process.limits import ProcessLimits
 from servers.serving.model_process.messages import Load, Run, message_parts
 from servers.serving.model_process.model_process import ModelProcess, Phase
@@ -280,6 +281,21 @@ def test_a_cancelled_run_does_not_disturb_the_others(saved):
 
 
 @run_on_each_loop
+def test_a_run_under_way_ends_when_its_caller_leaves(run, saved):
+    async def scenario() -> None:
+        async with started(saved(onnx_models.rounds())) as process:
+            endless = asyncio.create_task(process.run({"rounds": np.array([2**62])}))
+            child = psutil.Process(process.pid)
+            before_s = child.cpu_times().user
+            await until(lambda: child.cpu_times().user > before_s + 0.1)
+            endless.cancel()
+            assert (await soon(process.run({"rounds": np.array([3])})))[0].tolist() == [3]
+            assert (process.pid, process.restarts) == (child.pid, 0)
+
+    run(scenario())
+
+
+@run_on_each_loop
 def test_no_run_fails_when_the_process_is_killed_under_load(run, saved):
     model = onnx_models.linear()
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("f4")
@@ -404,10 +420,12 @@ def program() -> Iterator[tuple[socket.socket, subprocess.Popen[bytes]]]:
     with ours, theirs, subprocess.Popen(PROGRAM, stdin=theirs, stderr=subprocess.PIPE) as process:
         theirs.close()
         ours.settimeout(WITHIN_S)
+        interrupts = InterruptSender(ours)
         try:
             yield ours, process
         finally:
             process.kill()
+            interrupts.close()
 
 
 HEADERS = st.dictionaries(

@@ -261,7 +261,7 @@ class ServingStatistics(_message.Message):
     refused_count: _builtins.int
     """Output only. Those of `failure_count` that were refused because too many waited, or their time did not suffice."""
     abandoned_count: _builtins.int
-    """Output only. Predictions whose callers left before the run. They are in no other count."""
+    """Output only. Predictions whose callers left before the run, or all of them during it, which interrupts it. They are in no other count."""
     run_count: _builtins.int
     """Output only. Runs of the model; fewer than predictions where those shared runs."""
     no_sharing_reason: _builtins.str
