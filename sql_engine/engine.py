@@ -134,6 +134,8 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
+        # A connection forgets the pages it holds when another one writes: with writers in turn, a call read 33 pages again instead of 3.
+        pool_use_lifo=True,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
         execution_options={_TURN: threading.Lock()},
     )

@@ -106,7 +106,8 @@ def _explicit(token: str | None, api_key: str | None, username: str | None, pass
     if bool(username) != bool(password):
         raise InvalidArgument("username and password belong together", reason="CREDENTIAL_INCOMPLETE")
     if token:
-        return Token(token)
+        # A key would do as it is, but the gateway would have to exchange it for every call.
+        return ApiKey(token) if token.startswith(API_KEY_PREFIX) else Token(token)
     if api_key:
         return ApiKey(api_key)
     return Password(username, password) if username and password else None

@@ -33,7 +33,8 @@ from tests.integration.gateway.mesh_in_memory import (
 @pytest.fixture
 def own_gateway(has_lanes: bool) -> Iterator[GatewayUnderTest]:
     with short_folder() as folder:
-        gateway = GatewayUnderTest(folder, has_lanes=has_lanes)
+        # Pauses between retries are random; on a busy machine six of them may be over before a server is back.
+        gateway = GatewayUnderTest(folder, has_lanes=has_lanes, retries=10)
         try:
             yield gateway.start()
         finally:

@@ -60,6 +60,11 @@ def test_a_token_of_the_environment_beats_its_api_key(tmp_path: Path) -> None:
     assert resolve(environment=both).credential == ApiKey("k")
 
 
+def test_an_api_key_given_as_a_token_is_exchanged_like_any_other(tmp_path: Path) -> None:
+    connection = resolve(environment=environment(tmp_path, MLMESH_URL="http://mesh:1", MLMESH_TOKEN="mlm_1_s"))
+    assert connection.credential == ApiKey("mlm_1_s")
+
+
 def test_user_name_and_password_are_a_credential(tmp_path: Path) -> None:
     connection = resolve("http://mesh:1", username="ada", password="secret", environment=environment(tmp_path))
     assert connection.credential == Password("ada", "secret")
