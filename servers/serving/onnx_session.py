@@ -30,6 +30,9 @@ from servers.serving.tensors import Feeds
 _BFLOAT16 = 16
 """`TensorProto.BFLOAT16`, which I/O binding takes where numpy has no type."""
 
+_AS_REQUESTED = 1
+"""`ArenaExtendStrategy.kSameAsRequested`."""
+
 _MAX_DETAIL = 300
 # ONNX Runtime puts paths of its own sources, and signatures of its own functions, into messages.
 _NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+?\.(?:cc|h|cpp):\d+\s?|\b[\w:]+::[\w:~]+\([^)]*\)\s?")
@@ -43,13 +46,18 @@ class OnnxSession:
         model: The ONNX file, or its bytes. Whoever gives it has verified its digest, and what it refers to. From a file it takes half the
             memory: ONNX Runtime's Python class keeps bytes for as long as the session lives. The file can go once this is made.
         intra_op_threads: Threads that share one operator.
+        is_alone: Whether it is the only session of its process. Its memory then grows by what is asked for, and not by doubling: once a
+            run was refused for want of memory, ONNX Runtime would take all that is left for the next one, however small, and refuse it.
 
     Raises:
         ModelLoadFailed: If ONNX Runtime refuses the file, or it takes or gives what is not a tensor.
     """
 
-    def __init__(self, model: Path | bytes, *, intra_op_threads: int = 1) -> None:
+    def __init__(self, model: Path | bytes, *, intra_op_threads: int = 1, is_alone: bool = False) -> None:
         options = onnxruntime.SessionOptions()
+        if is_alone:
+            _register_exact_arena()
+            options.add_session_config_entry("session.use_env_allocators", "1")
         options.intra_op_num_threads = intra_op_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
@@ -152,6 +160,13 @@ class OnnxSession:
         self._session.run_with_iobinding(binding, options)
         values = binding.get_outputs()
         return [_bits(value) if specs[name].datatype == "BF16" else value.numpy() for name, value in zip(names, values, strict=True)]
+
+
+def _register_exact_arena() -> None:
+    """Makes the arena that sessions share which ask for it. Not for several: what one of them took never comes back (ADR 42)."""
+    memory = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    # No limit, as much as is requested, and ONNX Runtime's own choices.
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(0, _AS_REQUESTED, -1, -1))
 
 
 def _spec(argument: Any, kind: str) -> TensorSpec:

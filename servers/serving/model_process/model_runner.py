@@ -28,7 +28,7 @@ class ModelRunner:
 
     def __init__(self, request: Load) -> None:
         try:
-            self._session = OnnxSession(Path(request.path), intra_op_threads=request.intra_op_threads)
+            self._session = OnnxSession(Path(request.path), intra_op_threads=request.intra_op_threads, is_alone=True)
         except ModelLoadFailed as error:
             if request.memory_limit_bytes and _NO_MEMORY in error.message:
                 limit = f"{request.memory_limit_bytes:,} bytes"
