@@ -66,8 +66,14 @@ test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a ve
 	.venv-triton/bin/python -m pip --disable-pip-version-check install --quiet 'tritonclient[all]==2.73.*' pytest
 	@touch $@
 
+.venv-great-expectations/.ready:
+	$(PYTHON) -m venv .venv-great-expectations
+	.venv-great-expectations/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
+	.venv-great-expectations/bin/python -m pip --disable-pip-version-check install --quiet 'great_expectations==1.24.*'
+	@touch $@
+
 .PHONY: test-compat
-test-compat: .venv/.dev .venv-triton/.ready ## Tests with clients of other languages and makers
+test-compat: .venv/.dev .venv-triton/.ready .venv-great-expectations/.ready ## Tests with clients of other languages and makers
 	$(PYTEST) tests/compat
 
 .PHONY: test-bazel

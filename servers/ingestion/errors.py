@@ -1,0 +1,143 @@
+"""Errors of ingestion: each has one reason and one gRPC code."""
+
+from __future__ import annotations
+
+from servers.runtime.errors import InvalidArgument, ResourceExhausted
+
+_SHOWN_CHARACTERS = 100
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: quoted where it is text, and cut where it is long."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def place(file: str, line: int | None, column: str | None) -> str:
+    """Where something stands in a file, as messages begin: `flights.csv, line 7, column 'delay'`."""
+    parts = [file[:255] or "the file"]
+    if line is not None:
+        parts.append(f"line {line}")
+    if column is not None:
+        parts.append(f"column {shown(column)}")
+    return ", ".join(parts)
+
+
+class InvalidFile(InvalidArgument):
+    """A file cannot be read as rows.
+
+    Args:
+        message: What is wrong, what is allowed and what to do, without the place.
+        file: What the sender calls the file.
+        line: Line of the file, from 1; for binary formats the row, from 1.
+        column: Name of the column, or the path of a nested field.
+    """
+
+    reason = "INVALID_FILE"
+
+    def __init__(self, message: str, *, file: str, line: int | None = None, column: str | None = None) -> None:
+        facts = {"file": file[:255], "line": line, "column": column}
+        metadata = {key: str(value) for key, value in facts.items() if value is not None}
+        super().__init__(f"{place(file, line, column)}: {message}", metadata=metadata)
+        self.line = line
+        self.column = column
+
+
+class InvalidReadOptions(InvalidFile):
+    """The options cannot be followed, whatever the file, or name what this file does not have."""
+
+    reason = "INVALID_READ_OPTIONS"
+
+
+class UnknownFormat(InvalidFile):
+    """Neither the first bytes nor the name of the file tell its format."""
+
+    reason = "UNKNOWN_FORMAT"
+
+
+class EmptyFile(InvalidFile):
+    """The file has nothing that a schema could come from."""
+
+    reason = "EMPTY_FILE"
+
+
+class CorruptFile(InvalidFile):
+    """The file is damaged, cut off, or of another format than was said."""
+
+    reason = "CORRUPT_FILE"
+
+
+class WrongEncoding(InvalidFile):
+    """The bytes are not text in the encoding that was said."""
+
+    reason = "WRONG_ENCODING"
+
+
+class NulCharacter(InvalidFile):
+    """A text file has a NUL character, which no column can hold."""
+
+    reason = "NUL_CHARACTER"
+
+
+class InvalidHeader(InvalidFile):
+    """Two columns have the same name, or one has none."""
+
+    reason = "INVALID_HEADER"
+
+
+class RaggedRow(InvalidFile):
+    """A row has more or fewer cells than there are columns."""
+
+    reason = "RAGGED_ROW"
+
+
+class QuoteNotClosed(InvalidFile):
+    """A quote opens and never closes."""
+
+    reason = "QUOTE_NOT_CLOSED"
+
+
+class InvalidJson(InvalidFile):
+    """The JSON is not valid, or it is no list of objects."""
+
+    reason = "INVALID_JSON"
+
+
+class MixedTypes(InvalidFile):
+    """One field has values of types that no column can hold together."""
+
+    reason = "MIXED_TYPES"
+
+
+class ValueDoesNotFit(InvalidFile):
+    """A value is not of its column's type, or would lose digits in it."""
+
+    reason = "VALUE_DOES_NOT_FIT"
+
+
+class UnsupportedColumnType(InvalidFile):
+    """A column has a type that tables cannot hold."""
+
+    reason = "UNSUPPORTED_COLUMN_TYPE"
+
+
+class ErrorCell(InvalidFile):
+    """A cell of a spreadsheet holds an error such as `#DIV/0!`."""
+
+    reason = "ERROR_CELL"
+
+
+class FileTooLarge(ResourceExhausted):
+    """A file, a row or a cell is larger than allowed, or inflates to much more than its size.
+
+    Args:
+        message: What is too large, the limit, and what to do, without the place.
+        file: What the sender calls the file.
+        line: Line or row, from 1.
+        column: Name of the column.
+    """
+
+    reason = "FILE_TOO_LARGE"
+
+    def __init__(self, message: str, *, file: str, line: int | None = None, column: str | None = None) -> None:
+        super().__init__(f"{place(file, line, column)}: {message}", metadata={"file": file[:255]})
