@@ -1,0 +1,179 @@
+"""The table of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from servers.ingestion.tables import reading, upkeep
+from servers.ingestion.tables.contract import Delivery, RejectedRow, SchemaChange, SchemaContract, WriteMode, Written
+from servers.ingestion.tables.delta_log import TableLocation, schema_of
+from servers.ingestion.tables.judgement import differences
+from servers.ingestion.tables.reading import Snapshot, TableVersion
+from servers.ingestion.tables.spool import spooled
+from servers.ingestion.tables.upkeep import Compaction
+from servers.ingestion.tables.writing import Write, write_delivery
+
+
+class DatasetTable:
+    """A Delta table that takes only what it can keep without loss, each delivery once. Made by `Tables.table`; free of state.
+
+    Every method raises `StorageUnavailable` (UNAVAILABLE) where the storage does not answer, and those that need a table
+    `TableNotFound` (NOT_FOUND) where there is none.
+
+    Args:
+        location: Where it is.
+        shortest_retention: Lower limit of what `vacuum` may be asked for.
+    """
+
+    def __init__(self, location: TableLocation, shortest_retention: timedelta) -> None:
+        self._location = location
+        self._shortest_retention = shortest_retention
+
+    def exists(self) -> bool:
+        """Says whether anything was written."""
+        return self._location.open_if_exists() is not None
+
+    def write(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        schema: pa.Schema,
+        *,
+        mode: WriteMode = WriteMode.APPEND,
+        keys: Sequence[str] = (),
+        contract: SchemaContract | None = None,
+        delivery: Delivery | None = None,
+        on_rejected: Callable[[RejectedRow], None] = lambda _row: None,
+    ) -> Written:
+        """Writes a delivery as one commit, or nothing of it.
+
+        A new table, and a column that has to be widened, are a commit before that. Meanwhile the delivery is on local disk, uncompressed.
+        For the memory each mode takes see `servers.ingestion.tables.writing`.
+
+        Args:
+            batches: Rows, each batch of `schema`. Pulled once.
+            schema: Names and Arrow types of the delivery. Matching is by name.
+            mode: UPSERT replaces the rows whose `keys` are equal, and adds the others; of equal keys in the delivery the last row wins.
+                OVERWRITE keeps the table's columns.
+            keys: Columns that tell rows apart, for UPSERT. A row with a null in one is rejected.
+            contract: What the delivery may change; everything that is lossless by default.
+            delivery: Makes the write happen once, however often it is called. Without, every call writes.
+            on_rejected: Gets each rejected row in order, before the commit. If it raises, nothing is written. If another writer changes
+                the schema meanwhile, the rows are judged and reported anew.
+
+        Raises:
+            InvalidColumn: INVALID_ARGUMENT: a name or type cannot be stored.
+            InvalidKeys: INVALID_ARGUMENT: keys are missing, unknown, or floats.
+            SchemaFrozen: FAILED_PRECONDITION: the contract forbids a change.
+            ValueDoesNotFit: INVALID_ARGUMENT: a value would lose something.
+            WriteConflict: ABORTED: others wrote during each of 100 attempts.
+            StorageFull: RESOURCE_EXHAUSTED: no space is left.
+        """
+        write = Write(mode, tuple(keys), contract or SchemaContract(), delivery)
+        with spooled(batches, schema, self._location.spool_folder) as spool:
+            return write_delivery(self._location, spool, write, on_rejected)
+
+    def plan(self, schema: pa.Schema) -> list[SchemaChange]:
+        """Says what a write of this schema would change; writes nothing.
+
+        Args:
+            schema: Of a delivery.
+
+        Raises:
+            InvalidColumn: INVALID_ARGUMENT: a name or type cannot be stored.
+        """
+        table = self._location.open_if_exists()
+        return differences(None if table is None else schema_of(table), schema)
+
+    def snapshot(self, version: int | None = None, at: datetime | None = None) -> Snapshot:
+        """Describes a version of the table.
+
+        Args:
+            version: The latest by default.
+            at: The last version committed at or before this time (with a time zone), instead of `version`.
+
+        Raises:
+            VersionNotFound: NOT_FOUND: there is no such version.
+        """
+        return reading.snapshot(self._location, version, at)
+
+    def versions(self, *, limit: int, before: int | None = None) -> list[TableVersion]:
+        """Lists commits, newest first.
+
+        Args:
+            limit: At most so many.
+            before: Only versions below this one, for the next page.
+        """
+        return reading.versions(self._location, limit, before)
+
+    def preview(self, *, version: int | None = None, limit: int, offset: int = 0, columns: Sequence[str] = ()) -> pa.Table:
+        """Reads some rows. Their order is that of the files, the same at each call for a version.
+
+        Args:
+            version: The latest by default.
+            limit: Rows to return, at most.
+            offset: Rows to pass over; whole files are passed over without reading them.
+            columns: All by default.
+
+        Raises:
+            InvalidColumn: INVALID_ARGUMENT: there is no such column.
+            VersionNotFound: NOT_FOUND: there is no such version.
+            VersionExpired: FAILED_PRECONDITION: a vacuum removed its files.
+        """
+        return reading.preview(self._location, version, limit, offset, columns)
+
+    def batches(self, version: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Reads all rows, in batches of at most 65,536; errors come with the first batch.
+
+        Args:
+            version: The latest by default.
+
+        Raises:
+            VersionNotFound: NOT_FOUND: there is no such version.
+            VersionExpired: FAILED_PRECONDITION: a vacuum removed its files.
+        """
+        return reading.batches(self._location, version)
+
+    def rollback(self, version: int) -> int:
+        """Makes a new version with rows and schema of an old one. Deliveries since then count as delivered and do not come back.
+
+        Args:
+            version: To go back to.
+
+        Returns:
+            The new version; `version` itself where it is the latest.
+
+        Raises:
+            VersionNotFound: NOT_FOUND: there is no such version.
+            VersionExpired: FAILED_PRECONDITION: a vacuum removed its files.
+            WriteConflict: ABORTED: others wrote during each of 100 attempts.
+        """
+        return upkeep.rollback(self._location, version)
+
+    def compact(self) -> Compaction:
+        """Joins small files into files of about 100 MB. The rows stay the same, and earlier versions readable.
+
+        Raises:
+            WriteConflict: ABORTED: others changed the same files during each of 100 attempts.
+        """
+        return upkeep.compact(self._location)
+
+    def vacuum(self, retention: timedelta) -> int:
+        """Removes files that no version younger than `retention` needs, and what crashed writers left.
+
+        Args:
+            retention: Rounded up to whole hours. Versions replaced longer ago cannot be read any more.
+
+        Returns:
+            Files removed.
+
+        Raises:
+            RetentionTooShort: INVALID_ARGUMENT: it is below the limit that protects running reads and writes.
+        """
+        return upkeep.vacuum(self._location, retention, self._shortest_retention)
+
+    def delete(self) -> None:
+        """Deletes the table with its history. Nobody may be writing to it. May be repeated, also after it was interrupted."""
+        upkeep.delete(self._location)

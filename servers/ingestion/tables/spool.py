@@ -1,0 +1,67 @@
+"""A delivery on local disk, so that it can be judged as a whole before anything is written, and sent again after a conflict."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from servers.ingestion.table_errors import StorageFull
+
+_BATCH_ROWS = 65_536
+
+
+class Spool:
+    """The batches of a delivery in a temporary file of Arrow's stream format, as large as the delivery in memory.
+
+    Args:
+        path: The file.
+        schema: Of the delivery.
+        row_count: Its rows.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, row_count: int) -> None:
+        self._path = path
+        self.schema = schema
+        self.row_count = row_count
+
+    def batches(self, columns: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yields the rows in their order, in batches of at most 65,536 rows, of which one is in memory.
+
+        Args:
+            columns: Which ones, ascending; all by default.
+        """
+        options = pa.ipc.IpcReadOptions(included_fields=None if columns is None else list(columns))
+        with pa.OSFile(str(self._path)) as file, pa.ipc.open_stream(file, options=options) as reader:
+            yield from reader
+
+
+@contextmanager
+def spooled(batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path | None) -> Iterator[Spool]:
+    """Keeps a delivery as long as the block runs.
+
+    Args:
+        batches: Each of `schema`.
+        schema: Of the delivery.
+        folder: For the file; the system's folder for temporary files by default.
+
+    Raises:
+        StorageFull: If the disk is full.
+    """
+    with tempfile.TemporaryDirectory(prefix="delivery-", dir=folder) as temporary:
+        path, row_count = Path(temporary) / "rows.arrows", 0
+        try:
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+                for batch in batches:
+                    for start in range(0, batch.num_rows, _BATCH_ROWS):
+                        writer.write_batch(batch[start : start + _BATCH_ROWS])
+                    row_count += batch.num_rows
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull from error
+            raise
+        yield Spool(path, schema, row_count)
