@@ -1,0 +1,3 @@
+"""The oracle runs in Great Expectations' own venv, by `test_great_expectations`."""
+
+collect_ignore = ["oracle"]
