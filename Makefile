@@ -38,12 +38,16 @@ up: .venv/.demo ## Start the whole mesh and keep it running until Ctrl-C
 	$(BIN)/mlmesh up
 
 .PHONY: test
-test: .venv/.dev ## Every test that needs only what pip brings
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/unit tests/contract tests/integration tests/e2e tests/chaos
+test: .venv/.dev ## Every test that needs only what pip brings, but for the kills of test-chaos
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/unit tests/contract tests/integration tests/e2e
 
 .PHONY: test-fast
 test-fast: .venv/.dev ## Unit and contract tests
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/unit tests/contract
+
+.PHONY: test-chaos
+test-chaos: .venv/.dev ## Killed servers and writers, under load
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/chaos
 
 .PHONY: test-system
 test-system: .venv/.dev ## Tests that need a server from the system's packages (MariaDB)

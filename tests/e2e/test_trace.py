@@ -66,21 +66,19 @@ def test_a_rest_prediction_is_one_trace_and_the_access_log_names_it(traced_mesh:
     )
     assert response.status_code == 200
 
-    def whole() -> bool:
-        names = {span.name for _, span in collector.of_trace(trace_id)}
-        services = {service for service, _ in collector.of_trace(trace_id)}
-        return "onnxruntime.run" in names and len(services) >= 2
+    def services_of_chain() -> set[str]:
+        """From the model's run up to the caller; empty while a span of them is missing, since each process sends its own when it likes."""
+        spans = {span.span_id: (service, span) for service, span in collector.of_trace(trace_id)}
+        found, at = set(), next((one for one in spans.values() if one[1].name == "onnxruntime.run"), None)
+        while at is not None:
+            found.add(at[0])
+            if at[1].parent_span_id.hex() == parent_id:
+                return found
+            at = spans.get(at[1].parent_span_id)
+        return set()
 
-    eventually(whole, timeout_s=30)
-    spans = collector.of_trace(trace_id)
-    by_id = {span.span_id.hex(): span for _, span in spans}
-    run = next(span for _, span in spans if span.name == "onnxruntime.run")
-    chain = [run]
-    while chain[-1].parent_span_id.hex() in by_id:
-        chain.append(by_id[chain[-1].parent_span_id.hex()])
-    assert chain[-1].parent_span_id.hex() == parent_id, "the trace has a gap between the caller and the model"
-    services = {span.span_id: service for service, span in spans}
-    assert {services[span.span_id] for span in chain} >= {"serving", "gateway"} or len({services[span.span_id] for span in chain}) >= 2
+    services = eventually(services_of_chain, timeout_s=30)
+    assert len(services) >= 2
     lines = eventually(lambda: [line for line in traced_mesh.logs("envoy").splitlines() if trace_id in line], timeout_s=20)
     entry = json.loads(lines[0])
     assert entry["trace_id"] == trace_id
