@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -81,7 +80,7 @@ def write_slowly(_number: int, root: str) -> None:
         for start in range(200):
             yield pa.record_batch([pa.array(range(start * 10_000, (start + 1) * 10_000))], schema=schema)
         (Path(root.removeprefix("file://")) / "ready").touch()
-        time.sleep(120)
+        signal.pause()
 
     rows = pa.RecordBatchReader.from_batches(schema, batches())
     write_deltalake(table, rows, mode="append", target_file_size=100_000, writer_properties=WriterProperties(max_row_group_size=10_000))

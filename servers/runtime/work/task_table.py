@@ -1,4 +1,4 @@
-"""The task table: all SQL of durable work.
+"""The task table: all statements of durable work. Its columns are in `task_rows`.
 
 A claim gives a lease with a fence, and whatever is written about a task that runs is written by an UPDATE that checks both: who lost the
 lease writes nothing. Tasks whose lease has run out are claimed like those that wait.
@@ -16,16 +16,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     Connection,
     Engine,
-    Integer,
-    MetaData,
-    Row,
     RowMapping,
-    Table,
     and_,
     bindparam,
     delete,
@@ -39,7 +32,6 @@ from sqlalchemy import (
 
 from servers.runtime.work.signals import LeaseLost
 from servers.runtime.work.task import (
-    MAX_MESSAGE_CHARS,
     MAX_PAYLOAD_BYTES,
     MAX_PROGRESS_BYTES,
     WORK_LOST,
@@ -51,37 +43,13 @@ from servers.runtime.work.task import (
     after_failed_run,
     check_size,
 )
-from sql_engine import ExactString, ExactText, Insertion, JsonText, UtcDateTime, write
+from servers.runtime.work.task_rows import error_values, new_row, task_of, tasks
+from sql_engine import Insertion, UtcDateTime, write
 
 _LOGGER = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 PURGE_BATCH = 1000
 
-tasks = Table(
-    "runtime_tasks",
-    MetaData(),
-    Column("task_id", ExactString(128), primary_key=True),
-    Column("kind", ExactString(63)),
-    Column("payload", JsonText),
-    Column("state", ExactString(16)),
-    Column("priority", Integer),
-    Column("create_time", UtcDateTime),
-    Column("start_time", UtcDateTime),
-    Column("end_time", UtcDateTime),
-    Column("not_before", UtcDateTime),
-    Column("attempt", Integer),
-    Column("max_attempts", Integer),
-    Column("owner", ExactString(128)),
-    Column("fence", BigInteger),
-    Column("lease_end", UtcDateTime),
-    Column("cancel_requested", Boolean),
-    Column("progress", JsonText),
-    Column("result", JsonText),
-    Column("error_reason", ExactString(63)),
-    Column("error_message", ExactText()),
-)
-
-_NOT_BEGUN = dict.fromkeys(("start_time", "end_time", "owner", "lease_end", "progress", "result", "error_reason", "error_message"))
 _NOBODY: Mapping[str, Any] = {"owner": None, "lease_end": None}
 
 # What runs for every task is built once; SQLAlchemy takes longer to build a statement than SQLite to run it.
@@ -190,7 +158,7 @@ class TaskTable:
         """
         now = self._clock()
         self._note(connection, Change.ENQUEUED)
-        return self._insertion.run(connection, [{**_NOT_BEGUN, **_row(task, now)} for task in new])
+        return self._insertion.run(connection, [new_row(task, now) for task in new])
 
     def get(self, task_id: str, *, connection: Connection | None = None) -> Task | None:
         """Returns a task; None where it does not exist, or no longer."""
@@ -198,7 +166,7 @@ class TaskTable:
             with self._engine.connect() as reading:
                 return self.get(task_id, connection=reading)
         row = connection.execute(select(tasks).where(tasks.c.task_id == task_id)).one_or_none()
-        return None if row is None else _task(row)
+        return None if row is None else task_of(row)
 
     def find(self, *, kind: str | None = None, state: TaskState | None = None, after: str = "", limit: int = 100) -> list[Task]:
         """Returns tasks in the order of their ids.
@@ -213,7 +181,7 @@ class TaskTable:
         found = found if kind is None else found.where(tasks.c.kind == kind)
         found = found if state is None else found.where(tasks.c.state == state)
         with self._engine.connect() as connection:
-            return [_task(row) for row in connection.execute(found)]
+            return [task_of(row) for row in connection.execute(found)]
 
     def cancel(self, task_id: str, *, connection: Connection | None = None) -> Task | None:
         """Ends a task that waits, and asks the handler of one that runs to stop. Changes nothing of one that has ended.
@@ -259,7 +227,7 @@ class TaskTable:
             if rows:
                 ids = [row.task_id for row in rows]
                 connection.execute(_TAKE, {"ids": ids, "new_owner": owner, "new_lease_end": end, "now": now})
-            return [_lease(_task(row), owner, now, end) for row in rows]
+            return [_lease(task_of(row), owner, now, end) for row in rows]
 
         return write(self._engine, apply)
 
@@ -363,7 +331,7 @@ class TaskTable:
             state = after_failed_run(**held, is_retried=retry_after_s is not None)
             if state is TaskState.QUEUED:
                 not_before = self._clock() + timedelta(seconds=retry_after_s or 0)
-                _change(connection, lease, state=state, not_before=not_before, **_NOBODY, **_error(failure))
+                _change(connection, lease, state=state, not_before=not_before, **_NOBODY, **error_values(failure))
             else:
                 self._end(connection, lease, state, failure=failure)
             return state
@@ -453,7 +421,7 @@ class TaskTable:
         return write(self._engine, work) if connection is None else work(connection)
 
     def _end(self, connection: Connection, lease: Lease, state: TaskState, *, result: Any = None, failure: Failure | None = None) -> None:
-        outcome = {"state": state, "end_time": self._clock(), "result": result, **_error(failure)}
+        outcome = {"state": state, "end_time": self._clock(), "result": result, **error_values(failure)}
         if connection.execute(_END, {**_of(lease), **outcome}).rowcount != 1:
             raise _lost(lease)
         self._tell_end(connection, lease.task.task_id)
@@ -466,7 +434,7 @@ class TaskTable:
             return 0
         text = f"Its worker disappeared during attempt {row.attempt}, the last of {row.max_attempts}."
         failure, state = (None, TaskState.CANCELLED) if row.cancel_requested else (Failure(WORK_LOST, text), TaskState.FAILED)
-        self._end(connection, Lease(_task(row), row.owner, row.fence, row.lease_end), state, failure=failure)
+        self._end(connection, Lease(task_of(row), row.owner, row.fence, row.lease_end), state, failure=failure)
         return 1
 
     def _tell_end(self, connection: Connection, task_id: str) -> None:
@@ -495,34 +463,6 @@ def _of(lease: Lease) -> dict[str, Any]:
 
 def _lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"task {lease.task.task_id!r} is no longer held by claim {lease.fence} of {lease.owner!r}")
-
-
-def _error(failure: Failure | None) -> dict[str, str | None]:
-    if failure is None:
-        return {"error_reason": None, "error_message": None}
-    return {"error_reason": failure.reason, "error_message": failure.message[:MAX_MESSAGE_CHARS]}
-
-
-def _row(task: NewTask, now: datetime) -> dict[str, Any]:
-    return {
-        "task_id": task.task_id,
-        "kind": task.kind,
-        "payload": dict(task.payload),
-        "state": TaskState.QUEUED,
-        "priority": task.priority,
-        "create_time": now,
-        "not_before": task.not_before or now,
-        "attempt": 0,
-        "max_attempts": task.max_attempts,
-        "fence": 0,
-        "cancel_requested": False,
-    }
-
-
-def _task(row: Row[Any]) -> Task:
-    values: dict[str, Any] = dict(row._mapping)
-    reason, message = values.pop("error_reason"), values.pop("error_message")
-    return Task(**values | {"state": TaskState(row.state), "error": None if reason is None else Failure(reason, message)})
 
 
 def _lease(found: Task, owner: str, now: datetime, end: datetime) -> Lease:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, delete
 from servers.runtime.database import open_database
 from servers.runtime.settings import ServerSettings
 from servers.runtime.work import TaskTable
-from servers.runtime.work.task_table import tasks as rows
+from servers.runtime.work.task_rows import tasks as rows
 
 DATABASES = ["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.system_package)]
 

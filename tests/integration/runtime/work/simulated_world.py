@@ -18,7 +18,7 @@ from servers.runtime.errors import NotFound, Unavailable
 from servers.runtime.work import Lease, LeaseLost, NewTask, Result, Retry, Run, Task, TaskState, TaskTable, WorkSettings
 from servers.runtime.work.endings import Work, perform, write_ending
 from servers.runtime.work.holds import Holds
-from servers.runtime.work.task_table import tasks as task_rows
+from servers.runtime.work.task_rows import tasks as task_rows
 from sql_engine import write
 from tests.integration.runtime.work.conftest import Clock
 

@@ -35,7 +35,10 @@ def test_whatever_dies_every_task_ends_once(open_tasks: Open, seed: int) -> None
 @pytest.mark.parametrize("database", ["postgresql", pytest.param("mariadb", marks=pytest.mark.system_package)])
 def test_whatever_dies_every_task_ends_once_on_servers_too(open_tasks: Open, database: str) -> None:
     with open_tasks(database) as engine:
-        history(engine, seed=100, steps=400)
+        world = history(engine, seed=100, steps=400)
+
+    assert world.states().keys() <= {"SUCCEEDED", "FAILED", "CANCELLED"}
+    assert world.crashes > 3
 
 
 def test_a_seed_is_one_history(open_tasks: Open) -> None:

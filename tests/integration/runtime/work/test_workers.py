@@ -95,19 +95,19 @@ def test_what_this_process_enqueues_is_done_at_once(started: Any, enqueue: Any, 
 def test_what_was_enqueued_before_the_start_is_done(started: Any, enqueue: Any, reaches: Any) -> None:
     enqueue()
 
-    started(lambda _: Result())
+    started(lambda _: Result("done"))
 
-    reaches(TaskState.SUCCEEDED)
+    assert reaches(TaskState.SUCCEEDED).result == "done"
 
 
 def test_what_another_process_enqueues_is_done_soon(started: Any, engine: Engine, reaches: Any) -> None:
-    started(lambda _: Result(), EAGER)
+    started(lambda _: Result("done"), EAGER)
     elsewhere = open_database(ServerSettings(data_dir=Path(str(engine.url.database)).parent))
     table = TaskTable(elsewhere)
 
     write(elsewhere, lambda connection: table.enqueue(connection, NewTask(task_id="task-1", kind="ingest", payload={})))
 
-    reaches(TaskState.SUCCEEDED)
+    assert reaches(TaskState.SUCCEEDED).result == "done"
     elsewhere.dispose()
 
 
@@ -287,7 +287,8 @@ def test_a_claim_that_fails_is_repeated(
     started(lambda _: Result(), EAGER)
     enqueue()
 
-    reaches(TaskState.SUCCEEDED)
+    assert reaches(TaskState.SUCCEEDED).attempt == 1
+    assert failures == ["away"]
 
 
 def test_what_ended_long_ago_is_purged(started: Any, tasks: TaskTable, enqueue: Any) -> None:
