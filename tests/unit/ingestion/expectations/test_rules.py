@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import math
 
+import polars as pl
 from hypothesis import HealthCheck, given, settings
 
-from servers.ingestion.expectations import Suite, validate
+from servers.ingestion.expectations import Expectation, Suite, validate
 from servers.ingestion.expectations.rejection import rejected
 from tests.unit.ingestion.expectations import naive
 from tests.unit.ingestion.expectations.tables import row_expectations, statistic_expectations, tables
@@ -34,6 +35,13 @@ def test_rows_are_judged_as_one_by_one_in_plain_python(table, expectation):
     for row in result.unexpected_rows:
         shown = row.value if len(expectation.columns) > 1 else {expectation.columns[0]: row.value}
         assert {name: str(value) for name, value in shown.items()} == {name: str(rows[row.row][name]) for name in shown}
+
+
+def test_a_sum_that_no_float_can_be_is_never_reached():
+    table = pl.DataFrame({"a": [2**53, 2**53], "b": [0.0, 1.0]})
+    for total, unexpected in ((2**53 + 1, 2), (2**53, 0)):
+        expectation = Expectation("expect_multicolumn_sum_to_equal", {"column_list": ["a", "b"], "sum_total": total})
+        assert validate(Suite("one", (expectation,)), table).results[0].unexpected_count == unexpected
 
 
 @given(tables, row_expectations())
