@@ -334,7 +334,12 @@ def _keeps_digits(text: bytes) -> bool:
     shortest = _SHORTEST_OVERFLOW if has_exponents else len(_LONG_SHAPE)
     doubtful = [word for word in text.translate(_NUMBERS_ONLY).split() if len(word) >= shortest]
     numbers = [word.decode() for word in doubtful if (len(word) > _DIGITS_OF_EVERY_INT64 or not word.isdigit()) and _NUMBER.fullmatch(word)]
-    return not numbers or keeps_numbers(numbers)
+    # An integer above 64 bits comes as a float, even one that a float keeps, such as 10 to the power of 20.
+    return not any(_is_large_integer(number) for number in numbers) and (not numbers or keeps_numbers(numbers))
+
+
+def _is_large_integer(number: str) -> bool:
+    return len(number) > _DIGITS_OF_EVERY_INT64 + number.startswith("-") and number.removeprefix("-").isdigit()
 
 
 def _has_floats(given: pa.DataType) -> bool:

@@ -121,6 +121,13 @@ def test_numbers_lose_nothing(read, value):
             read(data, "x.ndjson")
 
 
+@pytest.mark.parametrize("value", [10**20, 2**64, -(10**19), 3 * 10**30, -(2**63) - 1])
+def test_whole_numbers_above_64_bits_are_decimals_also_where_a_float_keeps_them(read, value):
+    table = read(lines({"a": [10**37 + 1, value], "b": value}), "x.ndjson").table
+    assert table.to_pylist() == [{"a": [Decimal(10**37 + 1), Decimal(value)], "b": Decimal(value)}]
+    assert table.schema.field("b").type == pa.decimal128(38, 0)
+
+
 def test_a_whole_number_that_floats_of_its_column_do_not_hold(read):
     with pytest.raises(ValueDoesNotFit, match="line 2, column 'a': 9007199254740993 does not fit double"):
         read(lines({"a": 0.5}, {"a": 2**53 + 1}), "x.ndjson")
