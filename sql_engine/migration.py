@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,8 @@ __all__ = ["migrate"]
 
 LOCK_TIMEOUT_S = 120
 """How long a process waits for another one that migrates, in seconds (MySQL; the others wait as long as it lives)."""
+
+_CONSTANT = re.compile(r'^(revision|down_revision)(?: *:[^=\n]+)? *= *(?:["\'](\w+)["\']|None)\s*$', re.MULTILINE)
 
 
 def migrate(engine: Engine, script_location: Path, *, version_table: str = "alembic_version") -> None:
@@ -72,14 +74,8 @@ def _head(script_location: Path) -> str | None:
 
 
 def _constants(script: Path) -> dict[str, str | None]:
-    body = ast.parse(script.read_bytes()).body
-    return {
-        target.id: node.value.value
-        for node in body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name) and isinstance(node.value.value, str | None)
-    }
+    # By pattern: parsing is slower, and in Python before 3.12.2 it fails now and then where several threads do it (gh-106905).
+    return {name: value or None for name, value in _CONSTANT.findall(script.read_text("utf-8"))}
 
 
 def _noted(engine: Engine, version_table: str) -> list[str]:

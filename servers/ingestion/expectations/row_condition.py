@@ -14,6 +14,7 @@ no row, as in SQL, and neither does its negation.
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -56,6 +57,9 @@ class Junction:
 
 Condition = Comparison | Nullity | Junction
 
+# Before Python 3.12.2, parsing fails now and then where several threads do it at once (gh-106905).
+_PARSER = threading.Lock()
+
 _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
@@ -87,7 +91,9 @@ def parsed(value: object) -> Condition:
         if len(value) > limits.MAX_PATTERN_CHARACTERS:
             raise ValueError(f"a condition of at most {limits.MAX_PATTERN_CHARACTERS} characters")
         try:
-            condition = _from_syntax(ast.parse(value.strip(), mode="eval").body)
+            with _PARSER:
+                syntax = ast.parse(value.strip(), mode="eval")
+            condition = _from_syntax(syntax.body)
         except (SyntaxError, RecursionError, MemoryError):
             raise ValueError('a condition such as col("age") >= 18 and name.notnull()') from None
     else:
