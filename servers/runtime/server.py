@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
@@ -38,6 +39,7 @@ from servers.runtime.logging import configure_logging
 from servers.runtime.metrics import ServerMetrics
 from servers.runtime.registration import PUBLIC, ContractError, Pipeline, Registration, register
 from servers.runtime.settings import ServerSettings
+from servers.runtime.stop_signals import StopSignals
 from servers.runtime.telemetry import open_tracer
 from servers.runtime.tokens import TokenVerifier
 
@@ -298,7 +300,7 @@ def software_version() -> str:
 
 
 def run(build: Callable[[], Server | Sequence[Server]]) -> int:
-    """Serves until SIGTERM or SIGINT, then stops gracefully. A second signal kills.
+    """Serves until SIGTERM or SIGINT, then stops gracefully. A second signal kills; SIGUSR1 prints what each thread is at.
 
     Args:
         build: The composition root: gives one server, or several in the order they are to start; they stop in the opposite one.
@@ -306,14 +308,8 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
     Returns:
         1 where nothing could start; stderr says why. Where something did, the process ends here, with 0 after a signal.
     """
-    asked_to_stop = threading.Event()
-
-    def on_signal(signum: int, _frame: object) -> None:
-        asked_to_stop.set()
-        signal.signal(signum, signal.SIG_DFL)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, on_signal)
+    asked_to_stop = StopSignals()
+    faulthandler.register(signal.SIGUSR1)
     configure_logging(os.environ.get("MLMESH_LOG_LEVEL", "INFO").upper())
     started: list[Server] = []
     exit_code = 0

@@ -16,6 +16,7 @@ from gateway.topology import UnixEndpoint, Upstream
 from tests.integration.gateway.lane_behind_envoy import COMPONENT
 from tests.integration.gateway.mesh_in_memory import GatewayUnderTest, short_folder, wait_until
 from tests.integration.runtime.lane_contract import ROOT, SERVICE, descriptors
+from tests.integration.runtime.waiting import exit_code
 
 WORKERS = 2
 
@@ -37,7 +38,7 @@ class Workers:
     def start(self, number: int) -> subprocess.Popen[bytes]:
         variables = {f"MLMESH_{name.upper()}": str(value) for name, value in self.settings.items()}
         script = Path(__file__).parents[1] / "runtime" / "lane_process.py"
-        with (self.folder / f"log-{number}").open("ab") as log:
+        with self._log(number).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, str(script), str(self.folder / f"{number}")],
                 env=os.environ | variables | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "gen/python")])},
@@ -47,7 +48,7 @@ class Workers:
     def restart(self, number: int) -> None:
         """Stops a process as its supervisor does, and starts the next one once it has ended."""
         self.processes[number].send_signal(signal.SIGTERM)
-        assert self.processes[number].wait(20) == 0, (self.folder / f"log-{number}").read_text()
+        assert exit_code(self.processes[number], self._log(number)) == 0, self._log(number).read_text()
         self.processes[number] = self.start(number)
 
     def healthy(self) -> int:
@@ -65,8 +66,11 @@ class Workers:
     def stop(self) -> None:
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            process.wait(20)
+        for number, process in enumerate(self.processes):
+            exit_code(process, self._log(number))
+
+    def _log(self, number: int) -> Path:
+        return self.folder / f"log-{number}"
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
-import signal
 import sys
 from pathlib import Path
 
@@ -30,5 +28,4 @@ def build() -> Server:
 
 
 if __name__ == "__main__":
-    faulthandler.register(signal.SIGUSR1)
     sys.exit(run(build))

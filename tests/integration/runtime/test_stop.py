@@ -20,7 +20,7 @@ from servers.runtime.admission import REFUSED
 from servers.runtime.peers import open_channel
 from servers.runtime.server import ListenError
 from tests.integration.runtime.rich_errors import refusal_of
-from tests.integration.runtime.waiting import eventually
+from tests.integration.runtime.waiting import eventually, exit_code
 
 ROOT = Path(__file__).parents[3]
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -32,13 +32,7 @@ class EchoProcess(subprocess.Popen[str]):
     log: Path
 
     def exit_code(self) -> int:
-        """Waits for its end. One that hangs says what its threads are at."""
-        try:
-            return self.wait(30)
-        except subprocess.TimeoutExpired:
-            self.send_signal(signal.SIGUSR1)
-            eventually(lambda: "Thread 0x" in self.log.read_text())
-            pytest.fail(f"it does not end; its log:\n{self.log.read_text()}")
+        return exit_code(self, self.log)
 
 
 @pytest.fixture
@@ -221,7 +215,7 @@ def test_stopping_twice_and_closing_in_reverse_order(serve: Callable[..., Any]) 
 def test_a_server_that_cannot_start_says_why_in_one_line(start_process: Callable[..., Any], tmp_path: Path) -> None:
     process = start_process("unix:relative.sock")
 
-    assert process.wait(20) == 1
+    assert process.exit_code() == 1
     lines = (tmp_path / "log-0").read_text().splitlines()
     assert lines == ["cannot start: cannot listen on unix:relative.sock: the path of a socket has to be absolute"]
 

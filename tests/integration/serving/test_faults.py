@@ -22,6 +22,7 @@ from mlops.serving.v1 import serving_service_pb2 as pb
 from mlops.serving.v1.serving_service_pb2_grpc import ModelServingServiceStub
 
 from servers.runtime.peers import open_channel
+from tests.integration.runtime.waiting import exit_code
 from tests.integration.serving.calls import details_of, json_request, predict_version, selector, tensor, until
 from tests.small_mesh import onnx_models
 from tests.small_mesh.identity import StaticToken
@@ -186,8 +187,18 @@ def test_a_model_that_takes_long_to_load_keeps_no_other_waiting(mesh):
     assert refused == ["MODEL_LOADING"] * 10, "two waited and were answered"
 
 
+@dataclass(frozen=True)
+class ServingProcess:
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert exit_code(self.process, self.log) == 0, self.log.read_text()
+
+
 @pytest.fixture
-def start_process(mesh) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start_process(mesh) -> Iterator[Callable[[], ServingProcess]]:
     """Starts `python -m servers.serving` as the supervisor does."""
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("MLMESH_")},
@@ -200,17 +211,19 @@ def start_process(mesh) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         "MLMESH_SERVING_TRACE_FILE": str(mesh.folder / "spans.jsonl"),
         "MLMESH_DRAIN_S": "0.2",
     }
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[ServingProcess] = []
 
-    def start() -> subprocess.Popen[bytes]:
-        with (mesh.folder / f"log-{len(started)}").open("w") as log:
-            started.append(subprocess.Popen([sys.executable, "-m", "servers.serving"], env=environment, cwd=mesh.folder, stderr=log))
+    def start() -> ServingProcess:
+        log_file = mesh.folder / f"log-{len(started)}"
+        with log_file.open("w") as log:
+            process = subprocess.Popen([sys.executable, "-m", "servers.serving"], env=environment, cwd=mesh.folder, stderr=log)
+        started.append(ServingProcess(process, log_file))
         return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
-        process.wait(20)
+    for server in started:
+        server.process.kill()
+        server.process.wait(20)
 
 
 @dataclass(frozen=True)
@@ -260,15 +273,14 @@ def slow_prediction(mesh: Any) -> tuple[pb.PredictRequest, bytes]:
 
 def test_sigterm_leaves_no_prediction_unanswered_that_was_begun(mesh, start_process, caller):
     request, expected = slow_prediction(mesh)
-    process = start_process()
+    server = start_process()
     until(lambda: answers(lambda: caller.predict(request)), within_s=30)
 
     def predict() -> None:
         assert caller.predict(request).outputs[0].raw == expected
 
     with traffic(predict) as seen:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        server.stop()
 
     runs = [span for span in spans(mesh) if span["name"] == "onnxruntime.run"]
     assert seen.answered + 1 == len(runs), "the one that found the server up, and those of the traffic"
@@ -277,7 +289,7 @@ def test_sigterm_leaves_no_prediction_unanswered_that_was_begun(mesh, start_proc
 
 def test_no_prediction_of_a_peer_fails_while_one_server_follows_the_other(mesh, start_process):
     request, expected = slow_prediction(mesh)
-    process = start_process()
+    server = start_process()
     channel = open_channel(
         f"unix:{mesh.folder}/process.sock", identity=StaticToken(mesh.issuer.token()), services=["mlops.serving.v1.ModelServingService"]
     )
@@ -289,9 +301,8 @@ def test_no_prediction_of_a_peer_fails_while_one_server_follows_the_other(mesh, 
 
     with traffic(predict) as seen:
         for _ in range(2):
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-            process = start_process()
+            server.stop()
+            server = start_process()
             before = seen.answered
             until(lambda before=before: seen.answered > before + 20, within_s=30)
     channel.close()
@@ -301,13 +312,12 @@ def test_no_prediction_of_a_peer_fails_while_one_server_follows_the_other(mesh, 
 
 def test_a_prediction_is_one_trace_from_the_caller_to_the_run_of_the_model(mesh, start_process, caller):
     mesh.registry.save_onnx("flights", onnx_models.linear())
-    process = start_process()
+    server = start_process()
     request = json_request({"instances": [[1, 2, 3, 4]]}, model="flights")
     until(lambda: answers(lambda: caller.predict_json(request)), within_s=30)
 
     prediction_id = caller.predict_json(request)["prediction_id"]
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    server.stop()
 
     run = next(span for span in spans(mesh) if span["attributes"].get("mlmesh.prediction_id") == prediction_id)
     server = next(span for span in spans(mesh) if span["span_id"] == run["parent_span_id"])
