@@ -1,6 +1,8 @@
-"""The page size of a list request: one rule for every component (contracts, point 6)."""
+"""What a list request asks for, and its page size: one rule for every component (contracts, point 6)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from servers.runtime.errors import InvalidArgument
 
@@ -9,6 +11,23 @@ DEFAULT_PAGE_SIZE = 50
 
 MAX_PAGE_SIZE = 1000
 """Most items a page; more is coerced, so that a client that asks for everything gets as much as there can be."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What part of a collection a caller wants.
+
+    Args:
+        page_size: Items a page, 1 to 1,000.
+        page_token: Where the page before ended; empty for the first.
+        filter: AIP-160 filter; empty for all.
+        order_by: Order; empty for the collection's own.
+    """
+
+    page_size: int = DEFAULT_PAGE_SIZE
+    page_token: str = ""
+    filter: str = ""
+    order_by: str = ""
 
 
 def page_size(requested: int) -> int:

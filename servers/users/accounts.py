@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Engine
 
 from servers.runtime.auth import Principal
 from servers.runtime.etags import check_etag, etag_of
+from servers.runtime.paging import Listing
 from servers.users.errors import PasswordNotAllowed, UnsupportedState, UserExists, UserNotFound
-from servers.users.identities import Listing, User, UserKind, UserState
+from servers.users.identities import User, UserKind, UserState
 from servers.users.lockout import login_key
 from servers.users.passwords import PasswordHasher, check_new_password
 from servers.users.rights import Withdrawal, ensure_administrator, ensure_within, grants_of

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from servers.runtime.auth import DEFAULT_PROJECT, Principal
+from servers.runtime.paging import Listing
 from servers.users.access_tokens import TokenKind, TokenSubject
 from servers.users.errors import ApiKeyInvalid, ApiKeyNotFound, ExpiryInThePast, InvalidScope, NeedsPermission, UserNotFound
-from servers.users.identities import ApiKey, Listing, UserKind
+from servers.users.identities import ApiKey, UserKind
 from servers.users.key_format import new_key, parse_key
 from servers.users.rights import MANAGE_USERS, Withdrawal, ensure_within, grants_of
 from servers.users.store import credential_rows, user_rows

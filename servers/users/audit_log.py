@@ -15,7 +15,7 @@ from datetime import UTC
 from sqlalchemy import Connection, Engine
 
 from servers.runtime.auth import Principal
-from servers.users.identities import Listing
+from servers.runtime.paging import Listing
 from servers.users.store import audit_rows
 from servers.users.store.audit_rows import Entry, Event
 from sql_engine import write

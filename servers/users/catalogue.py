@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from aip_filter import Field, Schema, decode_page_token, encode_page_token, page_in_memory, parse, parse_order_by, to_predicate
-from servers.users.identities import Listing
+from servers.runtime.paging import Listing
 
 _SCHEMA = Schema({"name": Field("string")})
 _SCOPE = "permissions"

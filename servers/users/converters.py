@@ -13,13 +13,13 @@ from mlops.users.v1 import user_pb2, users_service_pb2
 
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.field_masks import updated_fields
-from servers.runtime.paging import page_size
+from servers.runtime.paging import Listing, page_size
 from servers.users.accounts import NewUser, UserUpdate, user_etag
 from servers.users.audit_log import Checkpoint, Verdict
 from servers.users.catalogue import PermissionUse
 from servers.users.errors import UnsupportedState
 from servers.users.grants import Grants
-from servers.users.identities import ApiKey, Binding, Listing, Role, User, UserKind, UserState
+from servers.users.identities import ApiKey, Binding, Role, User, UserKind, UserState
 from servers.users.logins import Tokens
 from servers.users.roles import RoleUpdate, role_etag
 from servers.users.store.audit_rows import Entry, Event

@@ -164,23 +164,6 @@ class Session:
         return self.revoke_time is None and now < self.expire_time
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What part of a collection a caller wants.
-
-    Args:
-        page_size: Items a page, 1 to 1,000.
-        page_token: Where the page before ended; empty for the first.
-        filter: AIP-160 filter; empty for all.
-        order_by: Order; empty for the collection's own.
-    """
-
-    page_size: int = 50
-    page_token: str = ""
-    filter: str = ""
-    order_by: str = ""
-
-
 ADMIN_ROLE = "admin"
 """The role that may do everything."""
 
@@ -189,8 +172,11 @@ MESH_ROLE = "mesh-service"
 
 BUILT_IN_ROLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ADMIN_ROLE: ("Administrator", (EVERYTHING,)),
-    "data-scientist": ("Data scientist", ("registry.models.*", "serving.models.*", "system.metrics.read", "users.keys.create")),
-    "viewer": ("Viewer", ("registry.models.read", "serving.models.read", "system.metrics.read")),
+    "data-scientist": (
+        "Data scientist",
+        ("registry.models.*", "ingestion.data.*", "serving.models.*", "system.metrics.read", "users.keys.create"),
+    ),
+    "viewer": ("Viewer", ("registry.models.read", "ingestion.data.read", "serving.models.read", "system.metrics.read")),
     "predictor": ("Predictor", ("serving.models.predict", "serving.models.read")),
     MESH_ROLE: ("Service of the mesh", ("registry.models.read", "serving.models.*", "system.metrics.read", "users.audit.append")),
 }

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from servers.runtime.auth import Principal
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.etags import check_etag, etag_of
+from servers.runtime.paging import Listing
 from servers.users.errors import (
     BindingExists,
     BindingNotFound,
@@ -23,7 +24,7 @@ from servers.users.errors import (
     UserNotFound,
 )
 from servers.users.grants import EVERY_PROJECT, any_covers, covers, lacking, permissions_in
-from servers.users.identities import BUILT_IN_ROLES, Binding, Listing, Role
+from servers.users.identities import BUILT_IN_ROLES, Binding, Role
 from servers.users.rights import READ_USERS, Withdrawal, ensure_administrator, ensure_within, grants_of
 from servers.users.store import role_rows, user_rows
 from sql_engine import write

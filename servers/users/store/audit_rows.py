@@ -10,8 +10,8 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from aip_filter import Field, Schema
 from servers.runtime.audit import events as outbox
-from servers.users.identities import Listing
-from servers.users.store.pages import Collection, read_page
+from servers.runtime.pages import Collection, read_page
+from servers.runtime.paging import Listing
 from servers.users.store.tables import AUDIT_LOCK, audit_events, locks
 
 

@@ -10,8 +10,9 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 
 from aip_filter import Field, Schema
-from servers.users.identities import ApiKey, Listing, Session
-from servers.users.store.pages import Collection, read_page
+from servers.runtime.pages import Collection, read_page
+from servers.runtime.paging import Listing
+from servers.users.identities import ApiKey, Session
 from servers.users.store.tables import api_keys, refresh_tokens, revocations, sessions
 
 

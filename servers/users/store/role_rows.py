@@ -7,9 +7,10 @@ from collections.abc import Collection as Names
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from aip_filter import Field, Schema
+from servers.runtime.pages import Collection, read_page
+from servers.runtime.paging import Listing
 from servers.users.grants import EVERY_PROJECT, EVERYTHING
-from servers.users.identities import Binding, Listing, Role
-from servers.users.store.pages import Collection, read_page
+from servers.users.identities import Binding, Role
 from servers.users.store.tables import ADMINISTRATORS_LOCK, locks, role_bindings, roles, users
 
 

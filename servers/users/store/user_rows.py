@@ -9,9 +9,10 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, case, delete, func, insert, literal, or_, select, true, update
 
 from aip_filter import Field, Schema, side_table
-from servers.users.identities import Listing, User, UserKind, UserState
+from servers.runtime.pages import Collection, read_page
+from servers.runtime.paging import Listing
+from servers.users.identities import User, UserKind, UserState
 from servers.users.lockout import Attempts, login_key
-from servers.users.store.pages import Collection, read_page
 from servers.users.store.tables import NEVER, login_attempts, user_labels, users
 
 _SOURCE = users.outerjoin(login_attempts, login_attempts.c.login_key == users.c.login_key)

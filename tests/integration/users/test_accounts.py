@@ -6,6 +6,7 @@ import pytest
 
 from aip_filter import FilterError, OrderByError, PageTokenError
 from servers.runtime.errors import Aborted, DomainError
+from servers.runtime.paging import Listing
 from servers.users.accounts import NewUser, UserUpdate, user_etag
 from servers.users.composition import Domain
 from servers.users.errors import (
@@ -16,7 +17,7 @@ from servers.users.errors import (
     UserExists,
     UserNotFound,
 )
-from servers.users.identities import Listing, UserKind, UserState
+from servers.users.identities import UserKind, UserState
 from servers.users.rights import MANAGE_USERS
 from tests.users_under_test import PASSWORD, ROOT, FakeClock, caller_with
 

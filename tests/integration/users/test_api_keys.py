@@ -6,6 +6,7 @@ import jwt
 import pytest
 from sqlalchemy import Engine, event, select
 
+from servers.runtime.paging import Listing
 from servers.users.accounts import NewUser
 from servers.users.composition import Domain
 from servers.users.errors import (
@@ -17,7 +18,7 @@ from servers.users.errors import (
     NeedsPermission,
     PrivilegeEscalation,
 )
-from servers.users.identities import Listing, User
+from servers.users.identities import User
 from servers.users.key_exchange import KeyExchange
 from servers.users.key_format import new_key
 from servers.users.rights import MANAGE_USERS

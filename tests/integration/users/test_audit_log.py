@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import func, select
 
 from servers.runtime.audit import AuditEvent
+from servers.runtime.paging import Listing
 from servers.users.audit_log import GENESIS, AuditLog, Checkpoint, event_hash
 from servers.users.audit_sink import LocalAuditSink
 from servers.users.composition import Domain
-from servers.users.identities import Listing
 from servers.users.store.audit_rows import Event
 from servers.users.store.tables import audit_events as table
 from tests.users_under_test import ROOT, START, caller_with

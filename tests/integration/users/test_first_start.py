@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from servers.runtime.paging import Listing
 from servers.users.accounts import NewUser, UserUpdate
 from servers.users.composition import Domain, open_domain, places_of
 from servers.users.errors import ApiKeyInvalid
-from servers.users.identities import Listing, UserKind, UserState
+from servers.users.identities import UserKind, UserState
 from tests.users_under_test import ROOT, FakeClock, cheap_settings
 
 

@@ -4,6 +4,7 @@ import jwt
 import pytest
 
 from servers.runtime.errors import Aborted
+from servers.runtime.paging import Listing
 from servers.users.accounts import NewUser
 from servers.users.composition import Domain
 from servers.users.errors import (
@@ -18,7 +19,7 @@ from servers.users.errors import (
     RoleNotFound,
     UserNotFound,
 )
-from servers.users.identities import Listing, User
+from servers.users.identities import User
 from servers.users.roles import RoleUpdate, UnknownPermission, role_etag
 from tests.users_under_test import PASSWORD, ROOT, caller_with
 

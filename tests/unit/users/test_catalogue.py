@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from aip_filter import FilterError, OrderByError, PageTokenError
+from servers.runtime.paging import Listing
 from servers.users.catalogue import Catalogue, PermissionUse
 from servers.users.converters import permissions_in_contracts
 from servers.users.grants import is_permission
-from servers.users.identities import BUILT_IN_ROLES, Listing
+from servers.users.identities import BUILT_IN_ROLES
 from servers.users.settings import UsersSettings
 
 DESCRIPTORS = UsersSettings(data_dir=Path("/tmp")).descriptor_file.read_bytes()

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, select
 
 from aip_filter import Schema, decode_page_token, encode_page_token, keyset_after, order_columns, parse, parse_order_by, to_sql
-from servers.users.identities import Listing
+from servers.runtime.paging import Listing
 
 Item = TypeVar("Item")
 
