@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from servers.ingestion.errors import CorruptFile, EmptyFile
-from servers.ingestion.readers.batches import Source
+from servers.ingestion.readers.batches import Source, read_ahead
 from servers.ingestion.readers.byte_streams import check_growth, is_of_the_machine
 from servers.ingestion.readers.options import ReadLimits
 from servers.runtime.errors import DomainError
@@ -48,7 +48,7 @@ def open_parquet(path: Path, name: str, limits: ReadLimits) -> Iterator[Source]:
     _refuse_empty(path, name)
     with refusing_damage(name, "Parquet"):
         # INT96 is read in microseconds: in nanoseconds, which is Arrow's default, dates before 1677 and after 2262 wrap around unseen.
-        file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us", arrow_extensions_enabled=False)
+        file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us", arrow_extensions_enabled=False, page_checksum_verification=True)
         metadata = file.metadata
     with file:
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
@@ -63,10 +63,16 @@ def open_parquet(path: Path, name: str, limits: ReadLimits) -> Iterator[Source]:
             with (
                 refusing_damage(name, "Parquet"),
                 parquet.ParquetFile(
-                    path, coerce_int96_timestamp_unit="us", arrow_extensions_enabled=False, buffer_size=buffer_bytes, pre_buffer=False
+                    path,
+                    coerce_int96_timestamp_unit="us",
+                    arrow_extensions_enabled=False,
+                    buffer_size=buffer_bytes,
+                    pre_buffer=False,
+                    page_checksum_verification=True,
                 ) as again,
+                read_ahead(again.iter_batches(batch_size=at_once)) as ahead,
             ):
-                yield from map(_checked, again.iter_batches(batch_size=at_once))
+                yield from map(_checked, ahead)
 
         with refusing_damage(name, "Parquet"):
             schema = _decoded(file.schema_arrow)

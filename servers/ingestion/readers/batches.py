@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -37,13 +39,27 @@ def even(batches: Iterable[pa.RecordBatch], limits: ReadLimits) -> Iterator[pa.R
     for batch in batches:
         for piece in _pieces(batch, limits):
             if waiting and (rows + piece.num_rows > limits.batch_rows or size_bytes + piece.nbytes > limits.batch_bytes):
-                yield pa.concat_batches(waiting)
+                yield _joined(waiting)
                 waiting, rows, size_bytes = [], 0, 0
             waiting.append(piece)
             rows += piece.num_rows
             size_bytes += piece.nbytes
     if waiting:
-        yield pa.concat_batches(waiting)
+        yield _joined(waiting)
+
+
+@contextmanager
+def read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Reads the next batch in a thread while this one is worked on. After the block nothing is read any more."""
+    with ThreadPoolExecutor(1) as thread:
+
+        def ahead() -> Iterator[pa.RecordBatch]:
+            following = thread.submit(next, batches, None)
+            while (batch := following.result()) is not None:
+                following = thread.submit(next, batches, None)
+                yield batch
+
+        yield ahead()
 
 
 def check_cells(batch: pa.RecordBatch, first_row: int, line_of: Callable[[int], int], name: str, limits: ReadLimits) -> None:
@@ -61,6 +77,11 @@ def check_cells(batch: pa.RecordBatch, first_row: int, line_of: Callable[[int], 
             row = pc.index(pc.binary_length(column), pa.scalar(size_bytes, pa.int32())).as_py() if is_flat else 0
             text = f"a value has {size_bytes} bytes; at most {limits.max_cell_bytes} are allowed. Keep such a value in a file of its own"
             raise FileTooLarge(text, file=name, line=line_of(first_row + row) if is_flat else None, column=field.name)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    # Arrow copies even a single one.
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _pieces(batch: pa.RecordBatch, limits: ReadLimits) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,8 @@
-"""CSV, in two passes: the first finds the type of every column from all of its values, the second gives the rows.
+"""CSV. The type of every column comes from all of its values.
+
+The first pass gives each block the types of the blocks before and keeps it on disk, typed. Where a column turns out to have another type
+that it cannot be widened to, or the disk is full, the file is read in two passes: the first finds the types, the second gives the rows.
+Both ways give the same.
 
 Arrow's own inference looks at the first block alone: whether a later `1.5` widens a column of whole numbers or fails then depends on
 the size of a block. It also reads `0x1F` as 31 and `00123` as 123, and a quote that never closes as the rest of the file. So Arrow
@@ -7,33 +11,40 @@ splits and unquotes here, and `text_types` decides.
 
 from __future__ import annotations
 
+import errno
 import io
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from servers.ingestion.errors import CorruptFile, FileTooLarge, QuoteNotClosed, RaggedRow, ValueDoesNotFit, shown
-from servers.ingestion.readers.batches import Source
+from servers.ingestion.readers.batches import Source, read_ahead
 from servers.ingestion.readers.byte_streams import BLOCK_BYTES
 from servers.ingestion.readers.columns import named, overrides
 from servers.ingestion.readers.csv_text import DecodedText, Layout, TextFile, find_layout, row_lines
+from servers.ingestion.readers.guessed_column import GuessedColumn, WrongGuess
+from servers.ingestion.readers.kept_rows import KeptRows
 from servers.ingestion.readers.text_types import TextColumn, cast_text, first_unfit
 
 # After the last row comes one that is too wide, and that is skipped. If it is not seen, an open quote has swallowed it.
 _END = "\N{END OF TRANSMISSION}"
 
 
-def open_csv(file: TextFile) -> Source:
-    """Finds the types of a CSV file.
+@contextmanager
+def open_csv(file: TextFile) -> Iterator[Source]:
+    """Finds the types of a CSV file. Its rows are on local disk as long as the block runs.
 
     Raises:
         InvalidFile: If it is not CSV; see `servers.ingestion.errors`.
     """
-    return _CsvFile(file).source()
+    with tempfile.NamedTemporaryFile(prefix="mlmesh-ingestion-") as kept:
+        yield _CsvFile(file).source(Path(kept.name))
 
 
 class _CsvFile:
@@ -45,7 +56,37 @@ class _CsvFile:
         self._columns = [TextColumn(file.options.null_values) for _ in self._names]
         self._saw_all = True
 
-    def source(self) -> Source:
+    def source(self, kept: Path) -> Source:
+        if not self._file.limits.inference_rows:
+            try:
+                return self._in_one_pass(kept)
+            except WrongGuess:
+                # What is on disk is of no use any more.
+                kept.write_bytes(b"")
+        return self._in_two_passes()
+
+    def _in_one_pass(self, kept: Path) -> Source:
+        columns = [GuessedColumn(self._file.options.null_values, self._overrides.get(name)) for name in self._names]
+        rows = KeptRows(kept)
+        try:
+            with rows.adding() as add, read_ahead(self._text_batches()) as batches_of_text:
+                for batch in batches_of_text:
+                    typed = [column.read(values) for column, values in zip(columns, batch.columns, strict=True)]
+                    add(pa.RecordBatch.from_arrays(typed, self._names))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise WrongGuess from None
+        schema = pa.schema([(name, column.type) for name, column in zip(self._names, columns, strict=True)])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in rows.batches():
+                widened = [column.widened(values) for column, values in zip(columns, batch.columns, strict=True)]
+                yield pa.RecordBatch.from_arrays(widened, schema=schema)
+
+        return Source(schema, batches, tuple(self._warnings), self._line_of, is_plain=True)
+
+    def _in_two_passes(self) -> Source:
         rows_left = self._file.limits.inference_rows
         for batch in self._text_batches():
             if self._file.limits.inference_rows:
@@ -124,6 +165,7 @@ class _CsvFile:
                     yield fresh
             except pa.ArrowInvalid as error:
                 if "straddl" not in str(error):
+                    self._file.check()
                     text = "the text cannot be read as CSV. Set `format` to what it is, or correct the file"
                     raise CorruptFile(text, file=self._file.name) from None
                 is_swallowed = False
@@ -196,7 +238,7 @@ class _CsvFile:
     @contextmanager
     def _stream(self, end: str) -> Iterator[_RowBytes]:
         with self._file.open() as text:
-            yield _RowBytes(text, self._layout, end)
+            yield _RowBytes(self._file, text, self._layout, end)
 
 
 class _EndNotSeen(Exception):
@@ -206,7 +248,8 @@ class _EndNotSeen(Exception):
 class _RowBytes(io.RawIOBase):
     """The rows of a file in UTF-8, without what is before them, and with the end marked."""
 
-    def __init__(self, text: DecodedText, layout: Layout, end: str) -> None:
+    def __init__(self, file: TextFile, text: DecodedText, layout: Layout, end: str) -> None:
+        self._file = file
         self._text = text
         self._to_skip = layout.data_offset
         self._end = end
@@ -229,12 +272,14 @@ class _RowBytes(io.RawIOBase):
         return data[:cut]
 
     def _next(self) -> bytes:
-        text = self._text.read()
+        text = self._text.read_utf8()
         if not text:
             self._is_at_end = True
             return f"{'' if self._ends_line else chr(10)}{self._end}\n".encode()
+        if b"\0" in text:
+            self._file.check()
         fresh = text[self._to_skip :]
         self._to_skip -= min(self._to_skip, len(text))
         if fresh:
-            self._ends_line = fresh[-1] in "\r\n"
-        return fresh.encode()
+            self._ends_line = fresh[-1:] in (b"\r", b"\n")
+        return fresh

@@ -23,9 +23,10 @@ from servers.ingestion.errors import (
 from servers.ingestion.readers.byte_streams import BLOCK_BYTES, InflatedBytes, open_bytes
 from servers.ingestion.readers.options import Compression, ReadLimits, ReadOptions
 
+_UTF8 = "utf-8-sig"
 _CODECS = {
-    "utf-8": "utf-8-sig",
-    "utf-8-sig": "utf-8-sig",
+    "utf-8": _UTF8,
+    "utf-8-sig": _UTF8,
     "utf-16": "utf-16",
     "latin-1": "latin-1",
     "iso-8859-1": "latin-1",
@@ -58,6 +59,17 @@ class TextFile:
         with open_bytes(self.path, self.name, self.compression, self.limits) as source:
             yield DecodedText(source, self.name, encoding)
 
+    def check(self) -> None:
+        """Reads all of the text.
+
+        Raises:
+            WrongEncoding: If there are bytes that are not in the encoding.
+            NulCharacter: If there is a NUL.
+        """
+        with self.open() as text:
+            while text.read():
+                pass
+
 
 class DecodedText:
     """The characters of a file, checked.
@@ -74,6 +86,7 @@ class DecodedText:
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(_CODECS[encoding])()
         self._lines = 1
+        self._is_first = True
 
     def read(self) -> str:
         """The next part of the text, "" at the end.
@@ -98,6 +111,17 @@ class DecodedText:
         self._lines += text.count("\n")
         return text
 
+    def read_utf8(self) -> bytes:
+        """The next part of the text in UTF-8, b"" at the end. What is in UTF-8 already comes without a check; `TextFile.check` is one."""
+        if _CODECS[self._encoding] != _UTF8:
+            return self.read().encode()
+        if self._is_first:
+            self._is_first = False
+            data = self._source.read(max(BLOCK_BYTES, len(codecs.BOM_UTF8))).removeprefix(codecs.BOM_UTF8)
+            # The mark alone would look like the end.
+            return data or self._source.read(BLOCK_BYTES)
+        return self._source.read(BLOCK_BYTES)
+
     def _wrong_encoding(self, error: UnicodeDecodeError) -> WrongEncoding:
         line = self._lines + error.object.count(b"\n", 0, error.start)
         known = "utf-8, utf-16, latin-1 or windows-1252"
@@ -115,7 +139,7 @@ class Layout:
         delimiter: What separates cells.
         header: Names in the file; empty where it has none.
         width: Number of columns.
-        data_offset: Characters before the first row of data.
+        data_offset: Bytes before the first row of data, in UTF-8 and without a byte order mark.
         data_line: Line of the first row of data, from 1.
     """
 
@@ -160,7 +184,7 @@ def find_layout(file: TextFile) -> Layout:
             raise FileTooLarge(text, file=file.name, line=options.skip_rows + 1)
         size *= 4
     taken = records.line_num if options.has_header else 0
-    offset = sum(map(len, lines[: options.skip_rows + taken]))
+    offset = sum(len(line.encode()) for line in lines[: options.skip_rows + taken])
     return Layout(delimiter, tuple(first) if options.has_header else (), len(first), offset, options.skip_rows + taken + 1)
 
 

@@ -131,7 +131,7 @@ def _source(
         from servers.ingestion.readers.csv_rows import open_csv
         from servers.ingestion.readers.csv_text import TextFile
 
-        return open_csv(TextFile(path, name, compression, options, limits))
+        return stack.enter_context(open_csv(TextFile(path, name, compression, options, limits)))
     if file_format in (Format.JSON, Format.NDJSON):
         from servers.ingestion.readers.json_rows import open_json
 

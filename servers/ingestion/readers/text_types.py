@@ -20,6 +20,8 @@ _NUMBER = r"^(?:-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)
 _DATE = r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
 _TIME = r"[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6}0*)?)?"
 
+BOOLEAN_WORDS = ("true", "false", "True", "False", "TRUE", "FALSE")
+
 _BOOLEAN_TYPE, _DATE_TYPE = pa.bool_(), pa.date32()
 _TIMESTAMP, _TIMESTAMP_UTC = pa.timestamp("us"), pa.timestamp("us", "UTC")
 
@@ -27,7 +29,7 @@ _TIMESTAMP, _TIMESTAMP_UTC = pa.timestamp("us"), pa.timestamp("us", "UTC")
 _PATTERNS = {
     "integer": _INTEGER,
     "number": _NUMBER,
-    "boolean": r"^(?:true|false|True|False|TRUE|FALSE)$",
+    "boolean": f"^(?:{'|'.join(BOOLEAN_WORDS)})$",
     "date": f"^{_DATE}$",
     "timestamp": f"^{_DATE}(?:{_TIME})?$",
     "timestamp_utc": f"^{_DATE}{_TIME}(?:Z|[+-][0-9]{{2}}(?::?[0-9]{{2}})?)$",
@@ -37,7 +39,8 @@ _TYPES = {"boolean": _BOOLEAN_TYPE, "date": _DATE_TYPE, "timestamp": _TIMESTAMP,
 TIME_KINDS = ("date", "timestamp", "timestamp_utc")
 """The kinds that formats with numbers and booleans of their own still write as text."""
 
-_DIGITS_OF_EVERY_FLOAT64 = 15
+DIGITS_OF_EVERY_FLOAT64 = 15
+"""Decimal digits that float64 keeps whatever they are."""
 
 
 class TextColumn:
@@ -80,6 +83,11 @@ class TextColumn:
         """Whether no further value can change the type."""
         return self._kind == "text"
 
+    @property
+    def has_values(self) -> bool:
+        """Whether a value was seen that says something about the type."""
+        return self._kind != "unknown"
+
     def copy(self) -> TextColumn:
         """The same knowledge, to be added to on its own."""
         twin = TextColumn(kinds=self._kinds)
@@ -110,7 +118,7 @@ class TextColumn:
 
     def _add_digits(self, values: pa.Array) -> None:
         lengths = pc.binary_length(values)
-        if self._kind == "integer" and pc.max(lengths).as_py() <= _DIGITS_OF_EVERY_FLOAT64:
+        if self._kind == "integer" and pc.max(lengths).as_py() <= DIGITS_OF_EVERY_FLOAT64:
             self._whole_digits = max(self._whole_digits, pc.max(lengths).as_py())
             return
         is_plain = pc.match_substring_regex(values, r"^-?[0-9]*\.?[0-9]*$")
@@ -213,5 +221,5 @@ def _casts(values: pa.Array, target: pa.DataType) -> bool:
 
 
 def _is_exact(values: pa.Array, lengths: pa.Array) -> bool:
-    is_unsure = pc.or_(pc.greater(lengths, _DIGITS_OF_EVERY_FLOAT64), pc.match_substring_regex(values, "[eE]"))
+    is_unsure = pc.or_(pc.greater(lengths, DIGITS_OF_EVERY_FLOAT64), pc.match_substring_regex(values, "[eE]"))
     return keeps_numbers(values.filter(is_unsure))
