@@ -82,11 +82,11 @@ class ValueDoesNotFit(InvalidArgument):
     reason = "VALUE_DOES_NOT_FIT"
 
     def __init__(self, column: str, row: int | None, value: str, table_type: str, remedy: str) -> None:
-        where = "which is already in the table," if row is None else f"in row {row} of the delivery"
+        where = "which is already in the table," if row is None else f"in row {row + 1} of the delivery"
         metadata = {"column": column[:300], "value": value, "type": table_type}
         super().__init__(
             f"the value {value!r} of column {column[:300]!r} {where} does not fit the type {table_type} without loss; {remedy}",
-            metadata=metadata if row is None else metadata | {"row": str(row)},
+            metadata=metadata if row is None else metadata | {"row": str(row + 1)},
         )
 
 

@@ -25,6 +25,7 @@ class Judgement:
     added: tuple[str, ...]
     widened: tuple[str, ...]
     changes: tuple[SchemaChange, ...]
+    is_new_table: bool
 
 
 def differences(table: pa.Schema | None, delivered: pa.Schema) -> list[SchemaChange]:
@@ -104,6 +105,7 @@ def judge(table: pa.Schema | None, delivery: Spool, contract: SchemaContract, ke
         tuple(field.name for field in added),
         tuple(name for name in widened if name in known.names),
         tuple(changes),
+        table is None,
     )
 
 

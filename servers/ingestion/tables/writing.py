@@ -81,11 +81,12 @@ class _Writing:
         """Writes, or fails because of others who commit at the same time."""
         write = self._write
         table = self._location.open_if_exists()
-        if table is None and write.contract.tables is not ContractMode.EVOLVE:
+        schema = None if table is None or _is_vacant(table) else schema_of(table)
+        if schema is None and write.contract.tables is not ContractMode.EVOLVE:
             return self._without_table()
         if table is not None and self._is_delivered(table):
             return Written(table.version(), self._spool.row_count, 0, 0, 0, True, ())
-        judgement = judge(None if table is None else schema_of(table), self._spool, write.contract, write.keys)
+        judgement = judge(schema, self._spool, write.contract, write.keys)
         if table is None:
             # Delta rejects a delivery that races itself, but not where the race makes the table: so that is a commit of its own.
             _create(self._location, judgement.conversion.schema)
@@ -118,10 +119,12 @@ class _Writing:
         rows = _Rows(self._spool, conversion, is_wanted)
         reader = pa.RecordBatchReader.from_batches(conversion.schema, rows.batches())
         updated = 0
+        # Whoever made it never wrote to it, and wanted another schema.
+        is_replaced = judgement.is_new_table and schema_of(table) != conversion.schema
         # With a new column as key no row of the table has the key.
         if write.mode is WriteMode.UPSERT and not set(write.keys) & set(judgement.added):
             updated = _merge(table, reader, write, has_new_columns=bool(judgement.added))
-        elif write.mode is WriteMode.OVERWRITE:
+        elif write.mode is WriteMode.OVERWRITE or is_replaced:
             write_deltalake(
                 table,
                 reader,
@@ -215,6 +218,11 @@ def converted_batches(spool: Spool, conversion: Conversion) -> Iterator[Converte
     for batch in spool.batches():
         yield conversion.apply(batch, first_row)
         first_row += batch.num_rows
+
+
+def _is_vacant(table: DeltaTable) -> bool:
+    """Whether a table was made by a write that did not come to its rows, or has not yet."""
+    return table.version() == 0 and not table.file_uris()
 
 
 def _create(location: TableLocation, schema: pa.Schema) -> None:

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -33,6 +34,7 @@ from servers.ingestion.tables import (
     Tables,
     WriteMode,
     s3_options,
+    writing,
 )
 from servers.ingestion.tables.writing import TABLE_PROPERTIES
 from tests.integration.ingestion.tables.deliveries import column, rows_of, send
@@ -94,9 +96,20 @@ class TestWriting:
 
     def test_frozen_types_refuse_the_whole_delivery(self, table: DatasetTable) -> None:
         written = send(table, {"a": [1]})
-        with pytest.raises(ValueDoesNotFit, match="row 1 "):
+        with pytest.raises(ValueDoesNotFit, match="row 2 "):
             send(table, {"a": [2.0, 1.5]}, contract=SchemaContract(types=ContractMode.FREEZE))
         assert table.snapshot().version == written.version
+
+    def test_a_table_that_was_made_and_never_written_is_as_none(self, table: DatasetTable) -> None:
+        with pytest.raises(RuntimeError, match="killed"), mock.patch.object(writing, "write_deltalake", side_effect=RuntimeError("killed")):
+            send(table, {"a": [1]})
+        with pytest.raises(SchemaFrozen):
+            send(table, {"a": ["x"]}, contract=SchemaContract(tables=ContractMode.FREEZE))
+
+        written = send(table, {"a": ["x"], "b": [1.5]})
+
+        assert (written.rows_written, written.schema_changes[0].kind) == (1, ChangeKind.TABLE_CREATED)
+        assert rows_of(table) == [{"a": "x", "b": 1.5}]
 
     def test_discarded_rows_come_back_with_number_column_and_value(self, table: DatasetTable) -> None:
         send(table, {"a": [1]})

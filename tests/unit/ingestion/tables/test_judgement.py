@@ -60,7 +60,7 @@ def test_widening_stops_where_a_value_would_be_lost() -> None:
 def test_a_frozen_type_names_row_and_value() -> None:
     with pytest.raises(ValueDoesNotFit) as caught:
         judged({"id": [1.0, 2.5]}, SchemaContract(types=ContractMode.FREEZE))
-    assert caught.value.metadata == {"column": "id", "row": "1", "value": "2.5", "type": "int64"}
+    assert caught.value.metadata == {"column": "id", "row": "2", "value": "2.5", "type": "int64"}
 
 
 def test_frozen_columns_refuse_new_and_missing_ones() -> None:
