@@ -30,7 +30,7 @@ help: ## List the verbs
 venv: .venv/.dev ## Install everything for development into .venv
 
 .PHONY: demo
-demo: .venv/.demo ## Train, register and serve a model of real flights, call it over REST and gRPC, and leave nothing running
+demo: .venv/.demo ## Take in real flights, train, register and serve a model of them, call it over REST and gRPC, and leave nothing running
 	$(BIN)/mlmesh demo
 
 .PHONY: up
@@ -38,12 +38,17 @@ up: .venv/.demo ## Start the whole mesh and keep it running until Ctrl-C
 	$(BIN)/mlmesh up
 
 .PHONY: test
-test: .venv/.dev ## Every test that needs only what pip brings, but for the kills of test-chaos
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/unit tests/contract tests/integration tests/e2e
+test: .venv/.dev ## Every test that needs only what pip brings, but for those of test-data and test-chaos
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' \
+		tests/unit tests/contract tests/integration tests/e2e --ignore tests/integration/ingestion
 
 .PHONY: test-fast
 test-fast: .venv/.dev ## Unit and contract tests
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/unit tests/contract
+
+.PHONY: test-data
+test-data: .venv/.dev ## Data ingestion on real databases, S3 and processes
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/integration/ingestion
 
 .PHONY: test-chaos
 test-chaos: .venv/.dev ## Killed servers and writers, under load
@@ -109,9 +114,11 @@ types: .venv/.dev ## Check the types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/.dev ## Benchmarks beside the peers (installs those into a venv of their own)
+bench: .venv/.dev .venv-great-expectations/.ready ## Benchmarks beside the peers (installs those into a venv of their own)
 	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.validation
 
 .PHONY: clean
 clean: ## Remove what the verbs made

@@ -39,11 +39,15 @@ class Component:
 COMPONENTS = (
     Component("users", "mlops.users.v1.UserService", "servers.users"),
     Component("registry", "mlops.registry.v1.ModelRegistryService", "servers.registry"),
+    Component("ingestion", "mlops.ingestion.v1.DataIngestionService", "servers.ingestion"),
     Component("serving", "mlops.serving.v1.ModelServingService", "servers.serving"),
     Component("system", "mlops.system.v1.SystemMonitorService", "servers.system"),
 )
 """Every component that is a gRPC server."""
 
+
+CONTROL = ("users", "registry", "ingestion", "system")
+"""The components that share the control process, in the order in which they start."""
 
 _SERVICES = {component.name: component.service for component in COMPONENTS}
 _MOST_SERVING_WORKERS = 64
@@ -112,8 +116,8 @@ def mesh_processes(place: Place, host: str, port: int) -> tuple[Process, ...]:
         Process(
             "control",
             (sys.executable, "-P", "-m", "servers.control"),
-            components=("users", "registry", "system"),
-            probes=_ready(place, "users", "registry", "system"),
+            components=CONTROL,
+            probes=_ready(place, *CONTROL),
         ),
         *_serving_processes(place),
         Process(

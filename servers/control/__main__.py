@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from servers.ingestion.composition import build as build_ingestion
+from servers.ingestion.settings import IngestionSettings
 from servers.registry.__main__ import build as build_registry
 from servers.registry.settings import RegistrySettings
 from servers.runtime.server import Server, run
@@ -14,8 +16,13 @@ from servers.users.settings import UsersSettings
 
 
 def build() -> list[Server]:
-    """Puts users, registry and system together; users first, since the others ask it for keys."""
-    return [build_users(UsersSettings()), build_registry(RegistrySettings()), build_system(SystemSettings())]
+    """Puts users, registry, ingestion and system together; users first, since the others ask it for keys."""
+    return [
+        build_users(UsersSettings()),
+        build_registry(RegistrySettings()),
+        build_ingestion(IngestionSettings()),
+        build_system(SystemSettings()),
+    ]
 
 
 if __name__ == "__main__":

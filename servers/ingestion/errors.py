@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from servers.runtime.errors import InvalidArgument, ResourceExhausted
+from collections.abc import Mapping
+from typing import Any
+
+from servers.runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 
 _SHOWN_CHARACTERS = 100
 
@@ -141,3 +144,52 @@ class FileTooLarge(ResourceExhausted):
 
     def __init__(self, message: str, *, file: str, line: int | None = None, column: str | None = None) -> None:
         super().__init__(f"{place(file, line, column)}: {message}", metadata={"file": file[:255]})
+
+
+class DatasetBusy(Unavailable):
+    """Somebody else has the dataset for the moment."""
+
+    reason = "DATASET_BUSY"
+
+    def __init__(self, dataset: str, why: str) -> None:
+        text = f"dataset {dataset!r} is busy: {why}; it is tried again, or repeat the call"
+        super().__init__(text, metadata={"dataset": dataset}, retry_after_s=1)
+
+
+class DeletionFailed(Unavailable):
+    """A dataset could not be deleted; a part of it may be gone."""
+
+    reason = "DELETION_FAILED"
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(f"the dataset is not deleted: {message}; repeat the call", metadata={"cause": cause})
+
+
+class SourceMissing(InvalidArgument):
+    """A request names neither data nor a dataset to look at, or both."""
+
+    reason = "SOURCE_MISSING"
+
+
+class NumberNotJson(InvalidArgument):
+    """Rows or a suite in a request have a number that JSON does not."""
+
+    reason = "NUMBER_NOT_JSON"
+
+
+class ExpectationsNotMet(FailedPrecondition):
+    """The gate of an ingestion refuses the data: a critical expectation is not met.
+
+    Args:
+        outcome: What the data process tells, with its report as `validation`.
+    """
+
+    reason = "EXPECTATIONS_NOT_MET"
+
+    def __init__(self, outcome: Mapping[str, Any]) -> None:
+        self.outcome = outcome
+        report = outcome["validation"]
+        broken = [result["type"] for result in report["results"] if not result["success"]]
+        named = ", ".join(broken[:5]) + (", …" if broken[5:] else "")
+        text = f"nothing is written: the data do not meet the suite {report['suite_name']!r} ({named})"
+        super().__init__(f"{text}; the ingestion's `validation` names the rows. Correct them, or choose another `gate.mode`")

@@ -16,6 +16,7 @@ def test_there_are_contracts_to_check(contracts: Contracts) -> None:
 
     assert {
         "mlops.common.v1.ComponentService",
+        "mlops.ingestion.v1.DataIngestionService",
         "mlops.registry.v1.ModelRegistryService",
         "mlops.serving.v1.ModelServingService",
         "mlops.system.v1.SystemMonitorService",
@@ -167,7 +168,8 @@ def test_every_list_has_pages_a_filter_and_an_order(contracts: Contracts) -> Non
         is_list = method.name.startswith(("List", "Search"))
         if not is_list or method.full_name in exemptions.LISTS_WITHOUT_PAGES:
             continue
-        missing = {"page_size", "page_token", "filter", "order_by"} - set(method.input_type.fields_by_name.keys())
+        wanted = {"page_size", "page_token"} | (set() if method.full_name in exemptions.LISTS_IN_ONE_ORDER else {"filter", "order_by"})
+        missing = wanted - set(method.input_type.fields_by_name.keys())
         missing |= {"next_page_token"} - set(method.output_type.fields_by_name.keys())
         if missing or not any(field.is_repeated for field in method.output_type.fields):
             wrong[method.full_name] = missing

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +10,14 @@ from tests.whole_mesh import Iris, WholeMesh, save_iris, whole_mesh
 
 
 @pytest.fixture(scope="session")
-def mesh() -> Iterator[WholeMesh]:
-    # Schemathesis guesses at logins from one address, faster than anybody may; limits have tests of their own.
-    limits = {"AUTH": {"per_second": 10_000, "burst": 10_000}}
-    with whole_mesh({"MLMESH_GATEWAY_RATE_LIMITS": json.dumps(limits)}) as running:
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose files the mesh may ingest."""
+    return tmp_path_factory.mktemp("landing")
+
+
+@pytest.fixture(scope="session")
+def mesh(landing: Path) -> Iterator[WholeMesh]:
+    with whole_mesh({"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()])}) as running:
         yield running
 
 

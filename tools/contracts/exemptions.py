@@ -41,6 +41,10 @@ LISTS_WITHOUT_PAGES: Mapping[str, str] = {
     "mlops.users.v1.UserService.ListRevocations": "only sessions of the last 15 minutes, and a server needs all of them at once",
 }
 
+LISTS_IN_ONE_ORDER: Mapping[str, str] = {
+    "mlops.ingestion.v1.DataIngestionService.ListDatasetVersions": "read from the table's own log, which has the newest first",
+}
+
 MESSAGES_OF_STREAMS_WITHOUT_END: Mapping[str, str] = {
     "google.api.HttpBody": "raw bytes; the transport says when they end, and a broken one is a broken body",
 }

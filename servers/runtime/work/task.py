@@ -47,11 +47,15 @@ class Failure:
 
     Args:
         reason: UPPER_SNAKE_CASE, at most 63 characters.
-        message: English, at most 1,024 characters; what is longer is cut.
+        message: English, at most 1,024 characters; what is longer is cut, and a NUL is shown as `␀`.
     """
 
     reason: str
     message: str
+
+    def __post_init__(self) -> None:
+        # PostgreSQL keeps no NUL, and workers would try to write such an outcome for ever.
+        object.__setattr__(self, "message", self.message.replace("\0", "\N{SYMBOL FOR NULL}"))
 
 
 @dataclass(frozen=True, kw_only=True)

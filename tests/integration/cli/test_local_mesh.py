@@ -51,7 +51,14 @@ def test_status_says_that_everything_is_healthy(mesh: WholeMesh) -> None:
     assert isinstance(status, dict)
     assert status["state"] == "healthy"
     assert [process["name"] for process in status["processes"]] == ["control", "serving", "serving-2", "gateway", "envoy"]
-    assert {component["component"] for component in status["components"]} >= {"users", "registry", "serving", "system", "gateway"}
+    assert {component["component"] for component in status["components"]} >= {
+        "users",
+        "registry",
+        "ingestion",
+        "serving",
+        "system",
+        "gateway",
+    }
 
 
 def test_a_second_mesh_on_the_same_folder_is_refused_with_the_reason(mesh: WholeMesh) -> None:

@@ -45,7 +45,7 @@ from gateway.settings import GatewaySettings
 from gateway.topology import UnixEndpoint, Upstream
 from tests.integration.gateway.lane_in_memory import LaneInMemory
 
-COMPONENTS = ("users", "registry", "serving", "system")
+COMPONENTS = ("users", "registry", "ingestion", "serving", "system")
 GET_MODEL = "/mlops.registry.v1.ModelRegistryService/GetModel"
 CREATE_MODEL = "/mlops.registry.v1.ModelRegistryService/CreateModel"
 
@@ -146,6 +146,7 @@ class ComponentServer:
 SERVICES = {
     "users": "mlops.users.v1.UserService",
     "registry": "mlops.registry.v1.ModelRegistryService",
+    "ingestion": "mlops.ingestion.v1.DataIngestionService",
     "serving": "mlops.serving.v1.ModelServingService",
     "system": "mlops.system.v1.SystemMonitorService",
 }

@@ -14,6 +14,7 @@ def test_every_component_and_the_supervisor_have_their_settings() -> None:
         "every server",
         "users",
         "registry",
+        "ingestion",
         "serving",
         "system",
         "gateway",

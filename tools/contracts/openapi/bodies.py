@@ -128,7 +128,25 @@ _JWKS: Schema = {
     },
 }
 
+_PREVIEW: Schema = {
+    "type": "object",
+    "required": ["version", "columns", "rows"],
+    "properties": {
+        "version": {"type": "integer"},
+        "columns": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "type"],
+                "properties": {"name": {"type": "string"}, "type": {"type": "string"}},
+            },
+        },
+        "rows": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+    },
+}
+
 RAW_BODIES: Mapping[str, RawBodies] = {
+    "mlops.ingestion.v1.DataIngestionService.PreviewDataset": RawBodies(response={"application/json": _PREVIEW}),
     "mlops.registry.v1.ModelRegistryService.UploadArtifact": RawBodies(request={"application/octet-stream": _BYTES}),
     "mlops.registry.v1.ModelRegistryService.UploadBlob": RawBodies(request={"application/octet-stream": _BYTES}),
     "mlops.registry.v1.ModelRegistryService.DownloadArtifact": RawBodies(

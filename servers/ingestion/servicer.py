@@ -1,0 +1,180 @@
+"""The contract of data ingestion: convert, call, convert."""
+
+# ruff: noqa: D102 - method names and their documentation are the contract's
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.empty_pb2 import Empty
+from mlops.ingestion.v1 import dataset_pb2, ingestion_pb2, validation_pb2
+from mlops.ingestion.v1 import ingestion_service_pb2 as pb
+from mlops.ingestion.v1.ingestion_service_pb2_grpc import DataIngestionServiceServicer
+
+from servers.ingestion import converters
+from servers.ingestion.catalogue import DatasetCatalogue
+from servers.ingestion.data_process.allowed_sources import AllowedSources
+from servers.ingestion.deleting import Deleting
+from servers.ingestion.errors import DatasetBusy, SourceMissing
+from servers.ingestion.ingesting import Ingesting
+from servers.ingestion.records import Dataset, NewIngestion
+from servers.ingestion.validating import Validating
+from servers.runtime.auth import current_principal, current_project
+from servers.runtime.errors import Unavailable
+from servers.runtime.streams import should_end, wait_unless_ending
+
+_DELETION_WAIT_S = 30.0
+_DELETION_LOOK_S = 0.1
+_DEFAULT_UNEXPECTED_ROWS = 20
+_DEFAULT_PREVIEW_ROWS = 50
+_DEFAULT_RETENTION_S = 7 * 86400.0
+
+
+class IngestionServicer(DataIngestionServiceServicer):
+    """Serves `mlops.ingestion.v1.DataIngestionService`.
+
+    Args:
+        ingesting: Takes data in.
+        catalogue: Datasets as they are and were.
+        deleting: Deletes datasets.
+        validating: Checks data.
+        allowed_sources: Where URIs of sources may point.
+        tables_url: Where the tables of datasets are.
+        clock: The time now.
+        make_id: Makes identifiers.
+    """
+
+    def __init__(
+        self,
+        ingesting: Ingesting,
+        catalogue: DatasetCatalogue,
+        deleting: Deleting,
+        validating: Validating,
+        allowed_sources: AllowedSources,
+        tables_url: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        make_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self._ingesting = ingesting
+        self._catalogue = catalogue
+        self._deleting = deleting
+        self._validating = validating
+        self._allowed_sources = allowed_sources
+        self._tables_url = tables_url
+        self._clock = clock
+        self._make_id = make_id
+
+    def IngestData(self, request: pb.IngestDataRequest, context: Any) -> ingestion_pb2.Ingestion:
+        source = self._source(request.source)
+        read = converters.read_options_from_proto(request.read, source)
+        new = NewIngestion(
+            id=self._make_id(),
+            project=current_project(),
+            dataset=request.dataset,
+            source=source.shown,
+            mode=converters.mode_from_proto(request.mode),
+            request={"source": dict(source.described), "read": read, **converters.write_from_proto(request)},
+            creator=current_principal().display_name,
+            create_time=self._clock(),
+        )
+        started = self._ingesting.start(new, source.given)
+        waited_s = request.wait.ToTimedelta().total_seconds()
+        ended = self._ingesting.wait(new.project, new.id, waited_s, should_end) if waited_s else started
+        return converters.ingestion_to_proto(ended)
+
+    def GetIngestion(self, request: pb.GetIngestionRequest, context: Any) -> ingestion_pb2.Ingestion:
+        return converters.ingestion_to_proto(self._ingesting.get(current_project(), request.id))
+
+    def ListIngestions(self, request: pb.ListIngestionsRequest, context: Any) -> pb.ListIngestionsResponse:
+        ingestions, token = self._ingesting.page(current_project(), converters.listing_from_proto(request))
+        return pb.ListIngestionsResponse(ingestions=map(converters.ingestion_to_proto, ingestions), next_page_token=token)
+
+    def CancelIngestion(self, request: pb.CancelIngestionRequest, context: Any) -> ingestion_pb2.Ingestion:
+        return converters.ingestion_to_proto(self._ingesting.cancel(current_project(), request.id))
+
+    def ValidateData(self, request: pb.ValidateDataRequest, context: Any) -> validation_pb2.ValidationReport:
+        if bool(request.dataset) == request.HasField("source"):
+            raise SourceMissing("name either `dataset` or `source`: the data to check", field_violations=[("dataset", "or else `source`")])
+        arguments: dict[str, Any] = {
+            "project": current_project(),
+            "suite": converters.suite_from_proto(request.suite),
+            "max_unexpected_rows": request.max_unexpected_rows if request.HasField("max_unexpected_rows") else _DEFAULT_UNEXPECTED_ROWS,
+        }
+        if request.dataset:
+            version = request.version if request.HasField("version") else None
+            return converters.report_to_proto(self._validating.dataset(arguments, request.dataset, version, _check))
+        source = self._source(request.source)
+        arguments["read"] = converters.read_options_from_proto(request.read, source)
+        return converters.report_to_proto(self._validating.source(arguments, source.described, source.given, _check))
+
+    def GetDataset(self, request: pb.GetDatasetRequest, context: Any) -> dataset_pb2.Dataset:
+        version = request.version if request.HasField("version") else None
+        read_time = request.read_time.ToDatetime(tzinfo=UTC) if request.HasField("read_time") else None
+        found = self._catalogue.get(current_project(), request.name, _check, version=version, read_time=read_time)
+        return self._told(found)
+
+    def ListDatasets(self, request: pb.ListDatasetsRequest, context: Any) -> pb.ListDatasetsResponse:
+        datasets, token = self._catalogue.page(current_project(), converters.listing_from_proto(request))
+        return pb.ListDatasetsResponse(datasets=map(self._told, datasets), next_page_token=token)
+
+    def ListDatasetVersions(self, request: pb.ListDatasetVersionsRequest, context: Any) -> pb.ListDatasetVersionsResponse:
+        versions, token = self._catalogue.versions(current_project(), request.name, converters.listing_from_proto(request), _check)
+        return pb.ListDatasetVersionsResponse(versions=map(converters.dataset_version_to_proto, versions), next_page_token=token)
+
+    def PreviewDataset(self, request: pb.PreviewDatasetRequest, context: Any) -> HttpBody:
+        found = self._catalogue.preview(
+            current_project(),
+            request.name,
+            _check,
+            version=request.version if request.HasField("version") else None,
+            limit=request.limit or _DEFAULT_PREVIEW_ROWS,
+            offset=request.skip_rows,
+            columns=request.columns,
+        )
+        return HttpBody(content_type="application/json", data=orjson.dumps(found))
+
+    def RollbackDataset(self, request: pb.RollbackDatasetRequest, context: Any) -> dataset_pb2.Dataset:
+        return self._told(self._catalogue.rollback(current_project(), request.name, request.version, _check))
+
+    def CompactDataset(self, request: pb.CompactDatasetRequest, context: Any) -> pb.CompactDatasetResponse:
+        done = self._catalogue.compact(current_project(), request.name, _check)
+        return pb.CompactDatasetResponse(version=done.version, removed_file_count=done.files_before, added_file_count=done.files_after)
+
+    def VacuumDataset(self, request: pb.VacuumDatasetRequest, context: Any) -> pb.VacuumDatasetResponse:
+        retention_s = request.retention.ToTimedelta().total_seconds() if request.HasField("retention") else _DEFAULT_RETENTION_S
+        removed = self._catalogue.vacuum(current_project(), request.name, retention_s, _check)
+        return pb.VacuumDatasetResponse(removed_file_count=removed)
+
+    def SuggestExpectations(self, request: pb.SuggestExpectationsRequest, context: Any) -> pb.SuggestExpectationsResponse:
+        version = request.version if request.HasField("version") else None
+        suite = self._validating.suggested(current_project(), request.name, version, _check)
+        return pb.SuggestExpectationsResponse(suite=converters.suite_to_proto(suite))
+
+    def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Any) -> Empty:
+        task_id = self._deleting.start(current_project(), request.name)
+        looks = int(_DELETION_WAIT_S / _DELETION_LOOK_S)
+        for _ in range(looks):
+            if self._deleting.is_done(task_id):
+                return Empty()
+            if not wait_unless_ending(_DELETION_LOOK_S):
+                break
+        raise DatasetBusy(request.name, "it is going to be deleted once nobody writes to it")
+
+    def _source(self, source: ingestion_pb2.Source) -> converters.GivenSource:
+        if source.uri:
+            # Whoever reads it looks again, since links may point elsewhere by then.
+            self._allowed_sources.allowed(source.uri)
+        return converters.source_from_proto(source)
+
+    def _told(self, dataset: Dataset) -> dataset_pb2.Dataset:
+        return converters.dataset_to_proto(dataset, self._tables_url)
+
+
+def _check() -> None:
+    if should_end():
+        raise Unavailable("the server stops, or the caller has left; repeat the call", reason="SERVER_STOPPING")
