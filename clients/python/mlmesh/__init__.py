@@ -20,19 +20,36 @@ if TYPE_CHECKING:
     from mlmesh.connecting import connect as connect
     from mlmesh.connecting import connect_async as connect_async
     from mlmesh.errors import MeshError as MeshError
+    from mlmesh.ingestion_options import ExpectationGate as ExpectationGate
+    from mlmesh.ingestion_options import ReadOptions as ReadOptions
+    from mlmesh.ingestion_options import SchemaContract as SchemaContract
     from mlmesh.predictions import Prediction as Prediction
 
 # gRPC, protobuf and numpy take a while to load: `import mlmesh` alone must not.
 _EXPORTS = {
     "AsyncMesh": "mlmesh.aio.mesh",
+    "ExpectationGate": "mlmesh.ingestion_options",
     "Mesh": "mlmesh.connecting",
     "MeshError": "mlmesh.errors",
     "Prediction": "mlmesh.predictions",
+    "ReadOptions": "mlmesh.ingestion_options",
+    "SchemaContract": "mlmesh.ingestion_options",
     "connect": "mlmesh.connecting",
     "connect_async": "mlmesh.connecting",
 }
 
-__all__ = ["AsyncMesh", "Mesh", "MeshError", "Prediction", "connect", "connect_async", "errors"]
+__all__ = [
+    "AsyncMesh",
+    "ExpectationGate",
+    "Mesh",
+    "MeshError",
+    "Prediction",
+    "ReadOptions",
+    "SchemaContract",
+    "connect",
+    "connect_async",
+    "errors",
+]
 
 
 def __getattr__(name: str) -> Any:

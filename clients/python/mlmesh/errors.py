@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from mlmesh.ingestions import Ingestion
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,41 @@ class Unknown(MeshError):
     """Something else."""
 
     code = "UNKNOWN"
+
+
+class IngestionFailed(MeshError):
+    """An ingestion that was waited for has failed, or was cancelled; nothing of it is written.
+
+    Args:
+        ingestion: It as it ended; `ingestion.error.code` is the status code of its cause.
+    """
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        what = f"ingestion {ingestion.id} into {ingestion.dataset}"
+        if ingestion.error is not None:
+            super().__init__(f"{what} failed: {ingestion.error.message}", reason=ingestion.error.reason)
+        else:
+            ended = "was cancelled" if ingestion.state == "cancelled" else ingestion.state
+            super().__init__(f"{what} {ended}", reason=ingestion.state.upper())
+        self.ingestion = ingestion
+
+
+class IngestionUnfinished(DeadlineExceeded):
+    """An ingestion took longer than the caller wants to wait. It goes on.
+
+    Args:
+        ingestion: It as it was last seen.
+    """
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        super().__init__(
+            f"ingestion {ingestion.id} into {ingestion.dataset} is still {ingestion.state}; it goes on",
+            reason="INGESTION_UNFINISHED",
+            hint=f"wait on with mesh.ingestion.wait_for_ingestion({ingestion.id!r}), or see `mlmesh data show {ingestion.id}`",
+        )
+        self.ingestion = ingestion
 
 
 class NotConnected(MeshError):

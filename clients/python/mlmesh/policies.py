@@ -19,6 +19,7 @@ SERVICES = {
     "users": ("mlops.users.v1.users_service_pb2", "UserService"),
     "registry": ("mlops.registry.v1.registry_service_pb2", "ModelRegistryService"),
     "serving": ("mlops.serving.v1.serving_service_pb2", "ModelServingService"),
+    "ingestion": ("mlops.ingestion.v1.ingestion_service_pb2", "DataIngestionService"),
     "system": ("mlops.system.v1.system_service_pb2", "SystemMonitorService"),
 }
 """Module and name of the service behind each sub-client."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import mlmesh
 import pytest
 
+from tests.integration.client.small_ingestion import SmallIngestion
 from tests.integration.client.small_mesh import API_KEY, Scene, serve
 
 
@@ -14,8 +15,13 @@ def scene() -> Scene:
 
 
 @pytest.fixture
-def url(scene: Scene) -> Iterator[str]:
-    server, address = serve(scene)
+def ingestion(scene: Scene) -> SmallIngestion:
+    return SmallIngestion(scene)
+
+
+@pytest.fixture
+def url(scene: Scene, ingestion: SmallIngestion) -> Iterator[str]:
+    server, address = serve(scene, ingestion.register)
     yield address
     server.stop(None).wait()
 

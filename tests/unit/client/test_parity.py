@@ -10,19 +10,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlmesh.aio.ingestion import IngestionClient as AsyncIngestion
 from mlmesh.aio.registry import RegistryClient as AsyncRegistry
 from mlmesh.aio.serving import ServingClient as AsyncServing
 from mlmesh.aio.system import SystemClient as AsyncSystem
 from mlmesh.aio.users import UsersClient as AsyncUsers
 from mlmesh.policies import SERVICES, services
+from mlmesh.sync.ingestion import IngestionClient
 from mlmesh.sync.registry import RegistryClient
 from mlmesh.sync.serving import ServingClient
 from mlmesh.sync.system import SystemClient
 from mlmesh.sync.users import UsersClient
 
 REPOSITORY = Path(__file__).parents[3]
-SYNC: dict[str, type[Any]] = {"users": UsersClient, "registry": RegistryClient, "serving": ServingClient, "system": SystemClient}
-ASYNC: dict[str, type[Any]] = {"users": AsyncUsers, "registry": AsyncRegistry, "serving": AsyncServing, "system": AsyncSystem}
+SYNC: dict[str, type[Any]] = {
+    "users": UsersClient,
+    "registry": RegistryClient,
+    "serving": ServingClient,
+    "ingestion": IngestionClient,
+    "system": SystemClient,
+}
+ASYNC: dict[str, type[Any]] = {
+    "users": AsyncUsers,
+    "registry": AsyncRegistry,
+    "serving": AsyncServing,
+    "ingestion": AsyncIngestion,
+    "system": AsyncSystem,
+}
 METHODS = [(name, method.name) for name, service in zip(SERVICES, services(), strict=True) for method in service.methods]
 
 

@@ -122,6 +122,15 @@ class Caller:
         policy = policy_of(request_type)
         return _metadata(await self._token(policy), ()), self._deadline(policy, timeout_s)
 
+    def deadline_s(self, request_type: type[Message], timeout_s: float | None) -> float:
+        """Returns the deadline that a call is made with, in seconds.
+
+        Args:
+            request_type: Type of its requests.
+            timeout_s: Deadline that the caller states, in seconds; None = the connection's.
+        """
+        return self._deadline(policy_of(request_type), timeout_s)
+
     def _deadline(self, policy: CallPolicy, timeout_s: float | None) -> float:
         if timeout_s is not None:
             return timeout_s

@@ -10,6 +10,7 @@ from typing import Self
 import grpc.aio
 
 from mlmesh.aio.calls import Caller
+from mlmesh.aio.ingestion import IngestionClient
 from mlmesh.aio.registry import RegistryClient
 from mlmesh.aio.serving import ServingClient
 from mlmesh.aio.system import SystemClient
@@ -65,6 +66,11 @@ class AsyncMesh:
     def serving(self) -> ServingClient:
         """Predictions."""
         return ServingClient(self._channel, self._caller)
+
+    @cached_property
+    def ingestion(self) -> IngestionClient:
+        """Data on their way into datasets, and the datasets."""
+        return IngestionClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:

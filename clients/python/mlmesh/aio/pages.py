@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc.aio
@@ -22,16 +22,24 @@ class Pager(Generic[Item]):
         request: Its request; `page_token` is filled in.
         field: Name of the field of the answer that has the items.
         timeout_s: Deadline for each page, in seconds; None = the connection's.
+        read: Makes an item of a message; None = the messages are the items.
     """
 
     def __init__(
-        self, caller: Caller, call: grpc.aio.UnaryUnaryMultiCallable[Any, Any], request: Message, field: str, timeout_s: float | None
+        self,
+        caller: Caller,
+        call: grpc.aio.UnaryUnaryMultiCallable[Any, Any],
+        request: Message,
+        field: str,
+        timeout_s: float | None,
+        read: Callable[[Any], Item] | None = None,
     ) -> None:
         self._caller = caller
         self._call = call
         self._request = request
         self._field = field
         self._timeout_s = timeout_s
+        self._read = read
 
     async def __aiter__(self) -> AsyncIterator[Item]:
         """Yields every item."""
@@ -60,7 +68,8 @@ class Pager(Generic[Item]):
         request.CopyFrom(self._request)
         request.page_token = page_token
         answer = await self._caller.unary(self._call, request, timeout_s=self._timeout_s)
-        return list(getattr(answer, self._field)), answer.next_page_token
+        found = getattr(answer, self._field)
+        return list(map(self._read, found) if self._read is not None else found), answer.next_page_token
 
     async def to_list(self, limit: int | None = None) -> list[Item]:
         """Returns the items, at most `limit` of them."""

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mlmesh import platform_code
-from mlmesh.cli import local, models, people, prediction, session
+from mlmesh.cli import data, datasets, local, models, people, prediction, session
 from mlmesh.cli.output import print_error
 from mlmesh.errors import MeshError
 
@@ -23,6 +23,8 @@ local.add_commands(app)
 session.add_commands(app)
 prediction.add_commands(app)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(people.users, name="users")
 app.add_typer(people.keys, name="keys")
 

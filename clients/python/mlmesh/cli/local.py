@@ -104,7 +104,7 @@ def logs(
 
 
 def serve(
-    component: Annotated[str, typer.Argument(help="Component to serve: users, registry, serving, system or gateway.")],
+    component: Annotated[str, typer.Argument(help="Component to serve: users, registry, ingestion, serving, system or gateway.")],
 ) -> None:
     """Serve one component alone, as in production. Its settings come from the environment; `mlmesh up --help` lists them."""
     known = platform_code.components()

@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _STATE_COLOURS = {
     "healthy": "green",
     "ready": "green",
+    "succeeded": "green",
+    "passed": "green",
     "degraded": "yellow",
     "starting": "yellow",
     "restarting": "yellow",
     "pending": "yellow",
+    "queued": "yellow",
+    "running": "yellow",
+    "cancelling": "yellow",
+    "warning": "yellow",
     "unavailable": "red",
     "failed": "red",
+    "cancelled": "red",
 }
 
 
@@ -40,6 +52,16 @@ def print_error(message: str, hint: str = "") -> None:
 def print_json(value: Any) -> None:
     """Prints a value as indented JSON, without colours or wrapping."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def plain(value: DataclassInstance) -> dict[str, Any]:
+    """Returns a value of the client as JSON values; moments as RFC 3339 text."""
+    return asdict(value, dict_factory=lambda items: {key: _rfc3339(one) if isinstance(one, datetime) else one for key, one in items})
+
+
+def moment(value: datetime | None) -> str:
+    """Returns a moment for people, in UTC; empty where there is none."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if value is not None else ""
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", empty: str = "nothing") -> None:
@@ -64,6 +86,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         console().print(f"[dim]{escape(empty)}[/]")
 
 
+def state_text(state: str) -> Text:
+    """Returns a state in its colour, as a cell of a table."""
+    return Text.from_markup(coloured(state))
+
+
 def coloured(state: str) -> str:
     """Returns a state in its colour, as markup."""
     colour = _STATE_COLOURS.get(state.lower())
@@ -77,3 +104,7 @@ def human_size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.1f} TiB"
+
+
+def _rfc3339(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -14,6 +14,7 @@ from mlmesh.channels import channel_credentials, channel_options
 from mlmesh.configuration import Connection
 from mlmesh.http_uploads import HttpUploads
 from mlmesh.sync.calls import Caller
+from mlmesh.sync.ingestion import IngestionClient
 from mlmesh.sync.registry import RegistryClient
 from mlmesh.sync.serving import ServingClient
 from mlmesh.sync.system import SystemClient
@@ -66,6 +67,11 @@ class SyncMesh:
     def serving(self) -> ServingClient:
         """Predictions."""
         return ServingClient(self._channel, self._caller)
+
+    @cached_property
+    def ingestion(self) -> IngestionClient:
+        """Data on their way into datasets, and the datasets."""
+        return IngestionClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:
