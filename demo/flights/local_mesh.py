@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 
 class MeshFailed(Exception):
@@ -29,16 +31,18 @@ class LocalMesh:
 
 
 @contextmanager
-def running_mesh(data_dir: Path) -> Iterator[LocalMesh]:
+def running_mesh(data_dir: Path, landing: Path) -> Iterator[LocalMesh]:
     """Starts a mesh on a free port and stops it at the end, whatever happens in between.
 
     Args:
         data_dir: Where it keeps everything.
+        landing: The folder whose files it may take in.
 
     Raises:
         MeshFailed: It does not start.
     """
-    _mlmesh("up", "--detach", "--port", "0", "--data-dir", str(data_dir))
+    allowed = {"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()])}
+    _mlmesh("up", "--detach", "--port", "0", "--data-dir", str(data_dir), environment=allowed)
     try:
         state = json.loads((data_dir / "state.json").read_text("utf-8"))
         yield LocalMesh(state["url"], _mlmesh("token", "--data-dir", str(data_dir)).strip())
@@ -46,9 +50,9 @@ def running_mesh(data_dir: Path) -> Iterator[LocalMesh]:
         _mlmesh("down", "--data-dir", str(data_dir))
 
 
-def _mlmesh(*arguments: str) -> str:
+def _mlmesh(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
     command = [sys.executable, "-c", "from mlmesh.cli import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     if done.returncode:
         raise MeshFailed(f"mlmesh {arguments[0]} failed:\n{done.stdout}{done.stderr}".rstrip())
     return done.stdout

@@ -1,0 +1,67 @@
+"""From the raw files to checked datasets of the mesh, and from those to rows."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import mlmesh
+import pandas as pd
+from deltalake import DeltaTable
+from mlmesh.datasets import Dataset
+from mlmesh.ingestions import Ingestion
+from mlmesh.validation_reports import ValidationReport
+
+from demo.flights.dataset import FlightFiles
+
+SUITE = {
+    "name": "flights",
+    "expectations": [
+        {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 300_000}},
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "sched_dep_time"}},
+        {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "origin", "value_set": ["EWR", "JFK", "LGA"]}},
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "dep_delay", "min_value": -60, "max_value": 1500}},
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "month", "min_value": 1, "max_value": 12}},
+        # Cancelled flights have none.
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "arr_delay", "mostly": 0.95}},
+    ],
+}
+"""What has to hold for the flights, as Great Expectations writes it."""
+
+
+def unpack(files: FlightFiles, folder: Path) -> dict[str, Path]:
+    """Lays the raw files where the mesh may read them.
+
+    Args:
+        files: The files as they were installed.
+        folder: Where to.
+
+    Returns:
+        Names of datasets, and the file of each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(files.flights) as packed:
+        packed.extract("flights.csv", folder)
+    for path in (files.weather, files.planes):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return {name: folder / f"{name}.csv" for name in ("flights", "weather", "planes")}
+
+
+def ingest(client: mlmesh.Mesh, files: dict[str, Path]) -> list[Ingestion]:
+    """Has the mesh read the files into datasets, in place of what these had.
+
+    Raises:
+        mlmesh.errors.IngestionFailed: A file cannot be read.
+    """
+    return [client.ingestion.ingest_data(name, path.as_uri(), mode="overwrite") for name, path in files.items()]
+
+
+def validate(client: mlmesh.Mesh) -> ValidationReport:
+    """Checks the flights."""
+    return client.ingestion.validate_data(SUITE, dataset="flights")
+
+
+def read(client: mlmesh.Mesh, name: str) -> tuple[Dataset, pd.DataFrame]:
+    """Reads a dataset where it lies: a Delta table, which any tool can read."""
+    dataset = client.ingestion.get_dataset(name)
+    return dataset, DeltaTable(dataset.uri, version=dataset.version).to_pandas()
