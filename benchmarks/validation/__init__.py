@@ -1,0 +1,1 @@
+"""Validation beside Great Expectations and a query by hand."""
