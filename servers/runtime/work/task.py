@@ -54,7 +54,7 @@ class Failure:
     message: str
 
     def __post_init__(self) -> None:
-        # PostgreSQL keeps no NUL, and workers would try to write such an outcome for ever.
+        # PostgreSQL keeps no NUL: the outcome could not be written, and the task would be attempted again and again.
         object.__setattr__(self, "message", self.message.replace("\0", "\N{SYMBOL FOR NULL}"))
 
 

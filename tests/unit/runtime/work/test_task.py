@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.runtime.work import NewTask, Result, TaskState, WorkSettings
+from servers.runtime.work import Failure, NewTask, Result, TaskState, WorkSettings
 from servers.runtime.work.settings import retry_pause_s
 from servers.runtime.work.task import after_failed_run, check_size
 
@@ -68,3 +68,7 @@ def test_the_pause_before_a_retry_has_full_jitter_and_a_limit(attempt: int, chan
 
     assert longest_s == min(300, 2 ** (attempt - 1))
     assert retry_pause_s(settings, attempt, lambda: chance) == chance * longest_s
+
+
+def test_a_failure_can_be_written_to_every_database():
+    assert Failure("INVALID_FILE", "the name a\0b").message == "the name a␀b"
