@@ -81,8 +81,14 @@ test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a ve
 	.venv-great-expectations/bin/python -m pip --disable-pip-version-check install --quiet 'great_expectations==1.24.*'
 	@touch $@
 
+.venv-airflow/.ready: pyproject.toml clients/airflow/pyproject.toml
+	$(PYTHON) -m venv .venv-airflow
+	.venv-airflow/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
+	.venv-airflow/bin/python -m pip --disable-pip-version-check install --quiet 'apache-airflow-core==3.3.2' pytest --editable . --editable clients/airflow
+	@touch $@
+
 .PHONY: test-compat
-test-compat: .venv/.dev .venv-triton/.ready .venv-great-expectations/.ready ## Tests with clients of other languages and makers
+test-compat: .venv/.dev .venv-triton/.ready .venv-great-expectations/.ready .venv-airflow/.ready ## Tests with clients of other languages and makers
 	$(PYTEST) tests/compat
 
 .PHONY: test-bazel

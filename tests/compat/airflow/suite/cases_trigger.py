@@ -1,0 +1,96 @@
+"""The trigger as the triggerer has it: made anew from what was kept of it, run, stopped, and run elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import mlmesh
+import pytest
+from airflow.sdk.module_loading import import_string
+from airflow.triggers.base import BaseTrigger
+from given import API_KEY
+from held_data import HeldData
+from mlmesh_airflow import IngestionTrigger
+
+
+def made_anew(trigger: BaseTrigger) -> BaseTrigger:
+    path, arguments = json.loads(json.dumps(trigger.serialize()))
+    again: BaseTrigger = import_string(path)(**arguments)
+    return again
+
+
+async def fired(trigger: BaseTrigger) -> dict[str, Any]:
+    payload: dict[str, Any] = (await anext(trigger.run())).payload
+    return payload
+
+
+def test_what_is_kept_of_it_names_the_connection_and_has_no_key() -> None:
+    trigger = IngestionTrigger(ingestion_id="an-id", mlmesh_conn_id="mlmesh_default", project="flights", longest_pause_s=2, is_owner=True)
+
+    path, kept = trigger.serialize()
+
+    assert path == "mlmesh_airflow.ingestion_trigger.IngestionTrigger"
+    assert kept == {
+        "ingestion_id": "an-id",
+        "mlmesh_conn_id": "mlmesh_default",
+        "project": "flights",
+        "longest_pause_s": 2,
+        "is_owner": True,
+    }
+    assert API_KEY not in repr(trigger)
+    assert made_anew(trigger).serialize() == (path, kept)
+
+
+def test_one_that_is_stopped_cancels_nothing_and_another_goes_on(mesh: mlmesh.Mesh, dataset: str, held: HeldData) -> None:
+    ingestion = mesh.ingestion.ingest_data(dataset, [{"id": 1}], wait=False)
+    trigger = IngestionTrigger(ingestion_id=ingestion.id, longest_pause_s=0.1, is_owner=True)
+
+    async def stop_and_go_on() -> dict[str, Any]:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(fired(trigger), 1.0)
+        await trigger.cleanup()
+        held.let_go()
+        return await fired(made_anew(trigger))
+
+    assert asyncio.run(stop_and_go_on())["outcome"]["state"] == "succeeded"
+
+
+def test_a_kill_cancels_the_tasks_own_ingestion(mesh: mlmesh.Mesh, dataset: str, held: HeldData) -> None:
+    ingestion = mesh.ingestion.ingest_data(dataset, [{"id": 1}], wait=False)
+
+    asyncio.run(IngestionTrigger(ingestion_id=ingestion.id, is_owner=True).on_kill())
+
+    with pytest.raises(mlmesh.errors.IngestionFailed, match="was cancelled"):
+        mesh.ingestion.wait_for_ingestion(ingestion.id, timeout_s=30)
+
+
+def test_a_kill_leaves_the_ingestion_of_others_alone(mesh: mlmesh.Mesh, dataset: str, held: HeldData) -> None:
+    ingestion = mesh.ingestion.ingest_data(dataset, [{"id": 1}], wait=False)
+
+    asyncio.run(IngestionTrigger(ingestion_id=ingestion.id).on_kill())
+
+    held.let_go()
+    assert mesh.ingestion.wait_for_ingestion(ingestion.id, timeout_s=30).is_successful
+
+
+def test_many_wait_at_once(mesh: mlmesh.Mesh, dataset: str) -> None:
+    ingestions = [mesh.ingestion.ingest_data(dataset, [{"id": number}], wait=False) for number in range(20)]
+
+    async def all_fired() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(fired(IngestionTrigger(ingestion_id=one.id, longest_pause_s=0.5)) for one in ingestions))
+
+    outcomes = [event["outcome"] for event in asyncio.run(all_fired())]
+    assert [outcome["ingestion_id"] for outcome in outcomes] == [one.id for one in ingestions]
+    assert {outcome["state"] for outcome in outcomes} == {"succeeded"}
+
+
+def test_a_mesh_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    away = {"conn_type": "mlmesh", "host": "127.0.0.1", "port": 1, "schema": "http", "password": "mlm_nothing", "extra": {"timeout_s": 0.2}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWAY", json.dumps(away))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(fired(IngestionTrigger(ingestion_id="an-id", mlmesh_conn_id="away", longest_pause_s=0.1)), 2.0))
+
+    assert "does not tell of ingestion an-id" in "".join(capfd.readouterr())

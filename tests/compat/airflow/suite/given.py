@@ -1,0 +1,13 @@
+"""Where the mesh is; it comes from the test that started it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+_GIVEN = json.loads(os.environ["SUITE"])
+URL: str = _GIVEN["url"]
+API_KEY: str = _GIVEN["api_key"]
+LANDING = Path(_GIVEN["landing"])
+DATA_DIR = Path(_GIVEN["data_dir"])

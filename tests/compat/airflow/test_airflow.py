@@ -1,0 +1,61 @@
+"""The provider in a real Airflow, in a venv of its own, against a whole mesh."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.whole_mesh import WholeMesh, whole_mesh
+
+SUITE = Path(__file__).parent / "suite"
+VENV = Path(os.environ.get("AIRFLOW_VENV") or Path(__file__).parents[3] / ".venv-airflow")
+LEAST_CASES = 50
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose files the mesh may ingest."""
+    return tmp_path_factory.mktemp("landing")
+
+
+@pytest.fixture(scope="module")
+def mesh(landing: Path) -> Iterator[WholeMesh]:
+    assert (VENV / "bin" / "airflow").exists(), "Airflow has a venv of its own: run this by `make test-compat`"
+    # One process for data, so that holding it holds every ingestion.
+    settings = {"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()]), "MLMESH_INGESTION_CONCURRENT_INGESTIONS": "1"}
+    with whole_mesh(settings) as running:
+        yield running
+
+
+def test_every_case_passes_in_a_real_airflow(mesh: WholeMesh, landing: Path, tmp_path: Path) -> None:
+    with mesh.client() as client:
+        api_key = client.users.create_api_key("airflow").secret
+    given = {"url": mesh.url, "api_key": api_key, "landing": str(landing), "data_dir": str(mesh.data_dir)}
+    environment = {
+        "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "SUITE": json.dumps(given),
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+    }
+
+    ran = subprocess.run(
+        [VENV / "bin" / "python", "-m", "pytest", "-q", "-c", SUITE / "pytest.ini", "-p", "no:cacheprovider", "--durations=5", SUITE],
+        capture_output=True,
+        text=True,
+        timeout=540,
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert api_key not in ran.stdout + ran.stderr
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    assert passed is not None, ran.stdout
+    assert int(passed[1]) >= LEAST_CASES
