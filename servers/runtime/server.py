@@ -54,6 +54,7 @@ __all__ = ["PUBLIC", "ContractError", "ListenError", "Registration", "Server", "
 # After every answer is out: time for clients to see that the connection ends, and for cancelled calls to unwind.
 _GOAWAY_S = 0.1
 _CANCEL_S = 5.0
+_STANDARD_ERROR = 2
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -309,7 +310,7 @@ def run(build: Callable[[], Server | Sequence[Server]]) -> int:
         1 where nothing could start; stderr says why. Where something did, the process ends here, with 0 after a signal.
     """
     asked_to_stop = StopSignals()
-    faulthandler.register(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR1, file=_STANDARD_ERROR)
     configure_logging(os.environ.get("MLMESH_LOG_LEVEL", "INFO").upper())
     started: list[Server] = []
     exit_code = 0
