@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -11,7 +10,6 @@ import orjson
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.struct_pb2 import Struct, Value
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from mlops.common.v1.job_pb2 import JobState
 from mlops.ingestion.v1 import dataset_pb2, ingestion_pb2, validation_pb2
@@ -22,6 +20,7 @@ from servers.ingestion.inputs import Input
 from servers.ingestion.records import Dataset, DatasetVersion, Ingestion
 from servers.runtime.errors import ERROR_DOMAIN
 from servers.runtime.paging import Listing, page_size
+from servers.runtime.timestamps import timestamp
 
 _FORMAT_PREFIX = "FILE_FORMAT_"
 _MODE_PREFIX = "WRITE_MODE_"
@@ -138,9 +137,9 @@ def ingestion_to_proto(ingestion: Ingestion) -> ingestion_pb2.Ingestion:
         schema_changes=outcome.get("schema_changes", ()),
         warnings=outcome.get("warnings", ()),
         creator=ingestion.creator,
-        create_time=_timestamp(ingestion.create_time),
-        start_time=_timestamp(ingestion.start_time),
-        end_time=_timestamp(ingestion.end_time),
+        create_time=timestamp(ingestion.create_time),
+        start_time=timestamp(ingestion.start_time),
+        end_time=timestamp(ingestion.end_time),
     )
     if (version := outcome.get("version")) is not None:
         message.version = version
@@ -163,8 +162,8 @@ def dataset_to_proto(dataset: Dataset, tables_url: str) -> dataset_pb2.Dataset:
         columns=[dataset_pb2.Column(name=name, type=arrow_type) for name, arrow_type in dataset.columns],
         row_count=dataset.row_count,
         size_bytes=dataset.size_bytes,
-        create_time=_timestamp(dataset.create_time),
-        update_time=_timestamp(dataset.update_time),
+        create_time=timestamp(dataset.create_time),
+        update_time=timestamp(dataset.update_time),
         uri=f"{tables_url.rstrip('/')}/{dataset.project}/{dataset.name}",
     )
 
@@ -173,7 +172,7 @@ def dataset_version_to_proto(version: DatasetVersion) -> dataset_pb2.DatasetVers
     """Gives a version of a dataset as the contract has it."""
     return dataset_pb2.DatasetVersion(
         version=version.version,
-        create_time=_timestamp(version.create_time),
+        create_time=timestamp(version.create_time),
         operation=version.operation,
         ingestion_id=version.ingestion_id,
     )
@@ -256,11 +255,3 @@ def _without_secrets(uri: str) -> str:
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     except ValueError:
         return uri.partition(":")[0]
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message

@@ -165,10 +165,13 @@ class DeletionFailed(Unavailable):
         super().__init__(f"the dataset is not deleted: {message}; repeat the call", metadata={"cause": cause})
 
 
-class SourceMissing(InvalidArgument):
-    """A request names neither data nor a dataset to look at, or both."""
+class NothingToValidate(InvalidArgument):
+    """Neither a dataset nor a source is named, or both are."""
 
-    reason = "SOURCE_MISSING"
+    reason = "NOTHING_TO_VALIDATE"
+
+    def __init__(self) -> None:
+        super().__init__("name either a dataset or a source to validate", field_violations=[("dataset", "either this or `source`")])
 
 
 class NumberNotJson(InvalidArgument):

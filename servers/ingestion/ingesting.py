@@ -10,7 +10,7 @@ from grpc import StatusCode
 from sqlalchemy import Connection, Engine
 
 from servers.ingestion.catalogue import dataset_of
-from servers.ingestion.data_process import DataProcesses, OperationFailed
+from servers.ingestion.data_process import DataProcesses
 from servers.ingestion.deleting import BUSY_PAUSE_S, is_being_deleted
 from servers.ingestion.errors import DatasetBusy, ExpectationsNotMet
 from servers.ingestion.inputs import Input, spooled
@@ -149,7 +149,7 @@ class Ingesting:
     def _written(self, arguments: Mapping[str, Any], run: Run) -> dict[str, Any]:
         try:
             outcome: dict[str, Any] = self._processes.run("ingest", arguments, check=run.check, on_progress=run.progress)
-        except OperationFailed as error:
+        except DomainError as error:
             if error.code in _PASSING:
                 raise Retry(error) from error
             raise

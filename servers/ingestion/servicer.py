@@ -20,7 +20,7 @@ from servers.ingestion import converters
 from servers.ingestion.catalogue import DatasetCatalogue
 from servers.ingestion.data_process.allowed_sources import AllowedSources
 from servers.ingestion.deleting import Deleting
-from servers.ingestion.errors import DatasetBusy, SourceMissing
+from servers.ingestion.errors import DatasetBusy, NothingToValidate
 from servers.ingestion.ingesting import Ingesting
 from servers.ingestion.records import Dataset, NewIngestion
 from servers.ingestion.validating import Validating
@@ -99,7 +99,7 @@ class IngestionServicer(DataIngestionServiceServicer):
 
     def ValidateData(self, request: pb.ValidateDataRequest, context: Any) -> validation_pb2.ValidationReport:
         if bool(request.dataset) == request.HasField("source"):
-            raise SourceMissing("name either `dataset` or `source`: the data to check", field_violations=[("dataset", "or else `source`")])
+            raise NothingToValidate
         arguments: dict[str, Any] = {
             "project": current_project(),
             "suite": converters.suite_from_proto(request.suite),

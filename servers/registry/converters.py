@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import chain
 from typing import Protocol, TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, status_pb2
 from mlops.common.v1 import tensor_pb2
 from mlops.registry.v1 import model_pb2, registry_service_pb2
@@ -38,6 +36,7 @@ from model_management.signature import Signature, TensorSpec
 from model_management.signing import SignatureCheck
 from servers.registry.transfers import UploadProgress
 from servers.runtime.errors import InvalidArgument
+from servers.runtime.timestamps import timestamp
 
 _DATATYPE_PREFIX = "DATA_TYPE_"
 _VERDICT_PREFIX = "MODEL_SIGNATURE_VERDICT_"
@@ -94,9 +93,9 @@ def model_to_proto(model: RegisteredModel) -> model_pb2.Model:
         aliases=model.aliases,
         latest_version=model.latest_version,
         version_count=model.version_count,
-        create_time=_timestamp(model.create_time),
-        update_time=_timestamp(model.update_time),
-        delete_time=_timestamp(model.delete_time),
+        create_time=timestamp(model.create_time),
+        update_time=timestamp(model.update_time),
+        delete_time=timestamp(model.delete_time),
         creator=model.creator,
         etag=model.etag,
     )
@@ -138,9 +137,9 @@ def version_to_proto(version: ModelVersion) -> model_pb2.ModelVersion:
         parameters=version.parameters,
         lineage=lineage_to_proto(version.lineage),
         model_card=version.model_card,
-        create_time=_timestamp(version.create_time),
-        update_time=_timestamp(version.update_time),
-        delete_time=_timestamp(version.delete_time),
+        create_time=timestamp(version.create_time),
+        update_time=timestamp(version.update_time),
+        delete_time=timestamp(version.delete_time),
         creator=version.creator,
         etag=version.etag,
     )
@@ -336,11 +335,3 @@ def _edge_to_proto(edge: LineageEdge) -> registry_service_pb2.LineageEdge:
 
 def _version_error_to_proto(error: VersionError | None) -> status_pb2.Status | None:
     return status_pb2.Status(code=code_pb2.DATA_LOSS, message=f"{error.reason}: {error.message}") if error is not None else None
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

@@ -14,6 +14,7 @@ from mlops.users.v1 import user_pb2, users_service_pb2
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.field_masks import updated_fields
 from servers.runtime.paging import Listing, page_size
+from servers.runtime.timestamps import timestamp
 from servers.users.accounts import NewUser, UserUpdate, user_etag
 from servers.users.audit_log import Checkpoint, Verdict
 from servers.users.catalogue import PermissionUse
@@ -124,10 +125,10 @@ def user_message(user: User, now: datetime) -> user_pb2.User:
         kind=_KINDS[user.kind],
         state=_STATES[state],
         labels=user.labels,
-        create_time=_timestamp(user.create_time),
-        update_time=_timestamp(user.update_time),
-        last_login_time=_timestamp(user.last_login_time),
-        lock_expire_time=_timestamp(user.lock_expire_time if state is UserState.LOCKED else None),
+        create_time=timestamp(user.create_time),
+        update_time=timestamp(user.update_time),
+        last_login_time=timestamp(user.last_login_time),
+        lock_expire_time=timestamp(user.lock_expire_time if state is UserState.LOCKED else None),
         etag=user_etag(user),
     )
 
@@ -169,8 +170,8 @@ def role_message(role: Role) -> user_pb2.Role:
         display_name=role.display_name,
         permissions=role.permissions,
         built_in=role.is_built_in,
-        create_time=_timestamp(role.create_time),
-        update_time=_timestamp(role.update_time),
+        create_time=timestamp(role.create_time),
+        update_time=timestamp(role.update_time),
         etag=role_etag(role),
     )
 
@@ -182,7 +183,7 @@ def binding_message(binding: Binding) -> user_pb2.RoleBinding:
         user_id=binding.user_id,
         role=binding.role,
         project=binding.project,
-        create_time=_timestamp(binding.create_time),
+        create_time=timestamp(binding.create_time),
     )
 
 
@@ -203,10 +204,10 @@ def api_key_message(key: ApiKey) -> user_pb2.ApiKey:
         display_name=key.display_name,
         user_id=key.user_id,
         scopes=key.scopes,
-        expire_time=_timestamp(key.expire_time),
-        create_time=_timestamp(key.create_time),
-        last_use_time=_timestamp(key.last_use_time),
-        revoke_time=_timestamp(key.revoke_time),
+        expire_time=timestamp(key.expire_time),
+        create_time=timestamp(key.create_time),
+        last_use_time=timestamp(key.last_use_time),
+        revoke_time=timestamp(key.revoke_time),
     )
 
 
@@ -247,7 +248,7 @@ def audit_event_message(entry: Entry) -> user_pb2.AuditEvent:
     event = entry.event
     return user_pb2.AuditEvent(
         id=event.id,
-        event_time=_timestamp(event.event_time),
+        event_time=timestamp(event.event_time),
         subject=event.subject,
         method=event.method,
         project=event.project,
@@ -278,15 +279,7 @@ def verdict_message(verdict: Verdict) -> users_service_pb2.VerifyAuditLogRespons
 
 def revocations_message(token_groups: Iterable[str], as_of: datetime) -> users_service_pb2.ListRevocationsResponse:
     """Sessions that ended early."""
-    return users_service_pb2.ListRevocationsResponse(session_ids=token_groups, as_of_time=_timestamp(as_of))
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    return users_service_pb2.ListRevocationsResponse(session_ids=token_groups, as_of_time=timestamp(as_of))
 
 
 def _moment(message: Timestamp) -> datetime:

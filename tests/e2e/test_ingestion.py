@@ -195,7 +195,7 @@ def test_data_and_datasets_are_checked_against_a_suite(mesh: WholeMesh, dataset:
     assert [row["row"] for row in at_rest["results"][0]["unexpected_rows"]] == ["2"]
     assert [result["success"] for result in in_the_request["results"]] == [True, False]
     assert in_the_request["results"][1]["unexpected_rows"] == [{"row": "2", "column": "carrier", "value": "ZZ"}]
-    assert (neither.status_code, neither.json()["details"][0]["reason"]) == (400, "SOURCE_MISSING")
+    assert (neither.status_code, neither.json()["details"][0]["reason"]) == (400, "NOTHING_TO_VALIDATE")
 
 
 GATE = {

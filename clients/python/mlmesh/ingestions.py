@@ -38,8 +38,8 @@ class RejectedRow:
     Args:
         row: Number of the row in the data; the first is 1.
         column: Its column.
-        value: The value as text, cut after 200 characters.
-        reason: Why, in a sentence.
+        value: The value as text, cut after 1,000 characters; empty for null.
+        reason: Why, in UPPER_SNAKE_CASE, or the type of the expectation that it breaks.
     """
 
     row: int

@@ -14,21 +14,12 @@ from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.progress import RowsRead
 from servers.ingestion.data_process.read_options import parsed_options
 from servers.ingestion.data_process.workplace import Workplace
+from servers.ingestion.errors import NothingToValidate
 from servers.ingestion.expectations import ExpectationResult, Report, suite_from_json, suite_to_json
 from servers.ingestion.expectations import suggest as suggested
 from servers.ingestion.expectations import validate as checked
 from servers.ingestion.readers.options import ReadLimits
 from servers.ingestion.readers.rows import open_rows
-from servers.runtime.errors import InvalidArgument
-
-
-class NothingToValidate(InvalidArgument):
-    """Neither a dataset nor a source is named, or both are."""
-
-    reason = "NOTHING_TO_VALIDATE"
-
-    def __init__(self) -> None:
-        super().__init__("name either a dataset or a source to validate", field_violations=[("dataset", "either this or `source`")])
 
 
 def validate(workplace: Workplace, arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:

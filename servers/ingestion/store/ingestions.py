@@ -11,7 +11,7 @@ from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store.errors import IngestionNotFound
 from servers.ingestion.store.ingestion_rows import COLUMNS, IS_RUNNING, LIST, SOURCE, ended_values, ingestion_of, new_row
 from servers.ingestion.store.inputs import delete_input, insert_input, read_input
-from servers.ingestion.store.tables import ingestions
+from servers.ingestion.store.tables import NOT_ENDED, ingestions
 from servers.runtime.pages import read_page
 from servers.runtime.paging import Listing
 from servers.runtime.work import Task
@@ -99,7 +99,7 @@ class Ingestions:
             return connection.execute(of_dataset).first() is not None
 
     def record_outcome(self, connection: Connection, ingestion_id: str, outcome: Mapping[str, Any]) -> None:
-        """Writes what came of an ingestion, in the transaction that ends its task.
+        """Writes what came of an ingestion that has not ended: an attempt that was overtaken changes nothing any more.
 
         Args:
             connection: Within the transaction.
@@ -107,9 +107,10 @@ class Ingestions:
             outcome: JSON. Its `rows_read`, where it has one, goes before what was last reported.
 
         Raises:
-            IngestionNotFound: There is none of this id.
+            IngestionNotFound: There is none of this id that has not ended.
         """
-        changed = connection.execute(update(ingestions).where(ingestions.c.id == ingestion_id).values(outcome=dict(outcome)))
+        is_open = (ingestions.c.id == ingestion_id) & (ingestions.c.state == NOT_ENDED)
+        changed = connection.execute(update(ingestions).where(is_open).values(outcome=dict(outcome)))
         if changed.rowcount != 1:
             raise IngestionNotFound(ingestion_id)
 

@@ -182,6 +182,17 @@ def test_an_outcome_of_nothing_is_refused(lives: Lives) -> None:
         lives.ingestions.record_outcome(connection, "one", OUTCOME)
 
 
+def test_an_overtaken_attempt_does_not_replace_the_outcome(lives: Lives) -> None:
+    lives.begin()
+    lives.bring("one", State.SUCCEEDED)
+    before = lives.found()
+
+    with pytest.raises(IngestionNotFound), begin_write(lives.engine) as connection:
+        lives.ingestions.record_outcome(connection, "one", {"error_code": 13})
+
+    assert lives.found() == before
+
+
 def test_a_worker_learns_all_that_was_asked_for(lives: Lives) -> None:
     new = lives.begin("with", b"\x00rows\xff", request={"rows": ["ü" * 100_000]})
     lives.begin("without")

@@ -118,7 +118,7 @@ class DatasetVersion(_message.Message):
     version: _builtins.int
     """Output only. Its number; the first is 0."""
     operation: _builtins.str
-    """Output only. What made it, as Delta Lake writes it: `WRITE`, `MERGE`, `RESTORE`, `OPTIMIZE`."""
+    """Output only. What made it, as Delta Lake writes it: `CREATE TABLE`, `WRITE`, `MERGE`, `RESTORE`, `OPTIMIZE`."""
     ingestion_id: _builtins.str
     """Output only. Identifier of the ingestion that wrote it; empty where none did."""
     @_builtins.property

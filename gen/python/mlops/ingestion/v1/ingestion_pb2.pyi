@@ -377,7 +377,7 @@ class RejectedRow(_message.Message):
     column: _builtins.str
     """Output only. Its column."""
     value: _builtins.str
-    """Output only. The value as text, cut after 200 characters."""
+    """Output only. The value as text, cut after 1,000 characters; empty for null."""
     reason: _builtins.str
     """Output only. Why: `VALUE_DOES_NOT_FIT`, `COLUMN_UNKNOWN`, `KEY_IS_NULL`, `TABLE_UNKNOWN`, or the type of the expectation that it breaks."""
     def __init__(
