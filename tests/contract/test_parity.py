@@ -24,7 +24,8 @@ _CALLED_BY_SERVERS = {"AppendAuditEvents", "ListRevocations"}
 
 
 def _servicer_modules() -> Iterator[str]:
-    for path in sorted([*_SERVERS.glob("*/servicer.py"), *_SERVERS.glob("*/*/rest_servicer.py"), *_SERVERS.glob("*/component.py")]):
+    patterns = ("*/servicer.py", "*/*/servicer.py", "*/*/rest_servicer.py", "*/component.py")
+    for path in sorted(path for pattern in patterns for path in _SERVERS.glob(pattern)):
         yield ".".join(path.relative_to(layout.REPOSITORY).with_suffix("").parts)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 _COUNTERS_ONLY = "changes counters only, thousands of times a second"
 _OPEN_INFERENCE = "fixed by the Open Inference Protocol and what Triton adds to it"
-_INVISIBLE_BYTES = "bytes alone change nothing that anybody sees; the version that names them is audited"
+_INVISIBLE_BYTES = "bytes alone change nothing that anybody sees; what names them is audited"
+_FROM_THE_LOG = "read from the table's own log, which has the newest first"
 
 MESSAGES_WITHOUT_FIELD_BEHAVIOR: Mapping[str, str] = {
     "mlops.common.v1.MethodPolicy": "an option, written in contracts and never sent; field_behavior is about requests and resources",
@@ -29,6 +30,7 @@ PATHS_OUTSIDE_API: Mapping[str, str] = {
 }
 
 UNAUDITED_CHANGES: Mapping[str, str] = {
+    "mlops.ingestion.v1.DataUploadService.AppendDataUpload": _INVISIBLE_BYTES,
     "mlops.registry.v1.ModelRegistryService.BeginUpload": _INVISIBLE_BYTES,
     "mlops.registry.v1.ModelRegistryService.UploadBlob": _INVISIBLE_BYTES,
     "mlops.serving.v1.ModelServingService.Predict": _COUNTERS_ONLY,
@@ -42,7 +44,8 @@ LISTS_WITHOUT_PAGES: Mapping[str, str] = {
 }
 
 LISTS_IN_ONE_ORDER: Mapping[str, str] = {
-    "mlops.ingestion.v1.DataIngestionService.ListDatasetVersions": "read from the table's own log, which has the newest first",
+    "mlops.ingestion.v1.DataIngestionService.ListDatasetVersions": _FROM_THE_LOG,
+    "mlops.ingestion.v1.DatasetSchemaService.ListSchemaVersions": _FROM_THE_LOG,
 }
 
 MESSAGES_OF_STREAMS_WITHOUT_END: Mapping[str, str] = {

@@ -147,6 +147,11 @@ _PREVIEW: Schema = {
 
 RAW_BODIES: Mapping[str, RawBodies] = {
     "mlops.ingestion.v1.DataIngestionService.PreviewDataset": RawBodies(response={"application/json": _PREVIEW}),
+    "mlops.ingestion.v1.DataUploadService.AppendDataUpload": RawBodies(request={"application/octet-stream": _BYTES}),
+    **{
+        f"mlops.ingestion.v1.DatasetProfileService.Render{what}": RawBodies(response={"text/html": {"type": "string"}})
+        for what in ("DatasetProfile", "Ingestion", "Validation")
+    },
     "mlops.registry.v1.ModelRegistryService.UploadArtifact": RawBodies(request={"application/octet-stream": _BYTES}),
     "mlops.registry.v1.ModelRegistryService.UploadBlob": RawBodies(request={"application/octet-stream": _BYTES}),
     "mlops.registry.v1.ModelRegistryService.DownloadArtifact": RawBodies(

@@ -275,8 +275,11 @@ class Source(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """Optional. A file elsewhere: `file:///data/flights.csv`, below a folder that the server allows, or `s3://bucket/key`."""
+    upload_id: _builtins.str
+    """Optional. A file that was sent in pieces: identifier of a complete upload."""
     @_builtins.property
     def file(self) -> Global___InlineFile:
         """Optional. A file in the request."""
@@ -291,12 +294,13 @@ class Source(_message.Message):
         file: Global___InlineFile | None = ...,
         rows: Global___InlineRows | None = ...,
         uri: _builtins.str = ...,
+        upload_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "from", b"from", "rows", b"rows", "uri", b"uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "from", b"from", "rows", b"rows", "upload_id", b"upload_id", "uri", b"uri"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "from", b"from", "rows", b"rows", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "from", b"from", "rows", b"rows", "upload_id", b"upload_id", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_from: _TypeAlias = _typing.Literal["file", "rows", "uri"]  # noqa: Y015
+    _WhichOneofReturnType_from: _TypeAlias = _typing.Literal["file", "rows", "uri", "upload_id"]  # noqa: Y015
     _WhichOneofArgType_from: _TypeAlias = _typing.Literal["from", b"from"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_from) -> _WhichOneofReturnType_from | None: ...
 
@@ -397,6 +401,42 @@ class RejectedRow(_message.Message):
 Global___RejectedRow: _TypeAlias = RejectedRow  # noqa: Y015
 
 @_typing.final
+class AffectedConsumer(_message.Message):
+    """Something that uses a dataset, and that a change of its schema touches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Output only. What it is: `model`, `feature view` or `pipeline`."""
+    name: _builtins.str
+    """Output only. Its name."""
+    version: _builtins.str
+    """Output only. Its version; empty where it has none."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The columns it uses that change; empty where it is only known to use the dataset."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "kind", b"kind", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AffectedConsumer: _TypeAlias = AffectedConsumer  # noqa: Y015
+
+@_typing.final
 class Ingestion(_message.Message):
     """Data on their way into a dataset."""
 
@@ -418,6 +458,8 @@ class Ingestion(_message.Message):
     SCHEMA_CHANGES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     VALIDATION_FIELD_NUMBER: _builtins.int
+    ROWS_QUARANTINED_FIELD_NUMBER: _builtins.int
+    AFFECTED_FIELD_NUMBER: _builtins.int
     CREATOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
@@ -444,6 +486,8 @@ class Ingestion(_message.Message):
     """Output only. Rows that were left out."""
     version: _builtins.int
     """Output only. The version that it wrote; absent until then."""
+    rows_quarantined: _builtins.int
+    """Output only. Rows that were left out and are in quarantine."""
     creator: _builtins.str
     """Output only. Who asked for it."""
     @_builtins.property
@@ -465,6 +509,10 @@ class Ingestion(_message.Message):
     @_builtins.property
     def validation(self) -> _validation_pb2.ValidationReport:
         """Output only. What the gate found; absent without one, and until then."""
+
+    @_builtins.property
+    def affected(self) -> _containers.RepeatedCompositeFieldContainer[Global___AffectedConsumer]:
+        """Output only. With `validate_only`: what uses the dataset and is touched by `schema_changes`."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -497,6 +545,8 @@ class Ingestion(_message.Message):
         schema_changes: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         validation: _validation_pb2.ValidationReport | None = ...,
+        rows_quarantined: _builtins.int = ...,
+        affected: _abc.Iterable[Global___AffectedConsumer] | None = ...,
         creator: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
@@ -504,7 +554,7 @@ class Ingestion(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "start_time", b"start_time", "validation", b"validation", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "create_time", b"create_time", "creator", b"creator", "dataset", b"dataset", "end_time", b"end_time", "error", b"error", "id", b"id", "mode", b"mode", "project", b"project", "rejected", b"rejected", "rows_added", b"rows_added", "rows_read", b"rows_read", "rows_rejected", b"rows_rejected", "rows_updated", b"rows_updated", "schema_changes", b"schema_changes", "source", b"source", "start_time", b"start_time", "state", b"state", "validation", b"validation", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "affected", b"affected", "create_time", b"create_time", "creator", b"creator", "dataset", b"dataset", "end_time", b"end_time", "error", b"error", "id", b"id", "mode", b"mode", "project", b"project", "rejected", b"rejected", "rows_added", b"rows_added", "rows_quarantined", b"rows_quarantined", "rows_read", b"rows_read", "rows_rejected", b"rows_rejected", "rows_updated", b"rows_updated", "schema_changes", b"schema_changes", "source", b"source", "start_time", b"start_time", "state", b"state", "validation", b"validation", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015

@@ -37,6 +37,7 @@ class IngestDataRequest(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     SCHEMA_CONTRACT_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
@@ -45,6 +46,10 @@ class IngestDataRequest(_message.Message):
     """Optional. Project; empty means `default`."""
     mode: _ingestion_pb2.WriteMode.ValueType
     """Optional. How they are written; default APPEND."""
+    validate_only: _builtins.bool
+    """Optional. Whether nothing is written and the answer, which is not kept, says what would be; default false. The data are read within the
+    deadline of the call.
+    """
     request_id: _builtins.str
     """Optional. A UUID; a repeat within 24 hours returns the first answer and changes nothing."""
     @_builtins.property
@@ -82,12 +87,13 @@ class IngestDataRequest(_message.Message):
         keys: _abc.Iterable[_builtins.str] | None = ...,
         schema_contract: _ingestion_pb2.SchemaContract | None = ...,
         gate: _ingestion_pb2.ExpectationGate | None = ...,
+        validate_only: _builtins.bool = ...,
         wait: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "read", b"read", "schema_contract", b"schema_contract", "source", b"source", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "gate", b"gate", "keys", b"keys", "mode", b"mode", "project", b"project", "read", b"read", "request_id", b"request_id", "schema_contract", b"schema_contract", "source", b"source", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "gate", b"gate", "keys", b"keys", "mode", b"mode", "project", b"project", "read", b"read", "request_id", b"request_id", "schema_contract", b"schema_contract", "source", b"source", "validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
