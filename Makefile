@@ -9,6 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PYTEST := $(BIN)/pytest --quiet
 WORKERS ?= 2
 
+# Tests start hundreds of Python processes. Where the environment forbids bytecode, each would compile anew what it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,9 +25,13 @@ help: ## List the verbs
 	$(PIP) --editable '.[demo]'
 	@touch $@
 
+.venv/.demo-full: .venv/bin/python pyproject.toml
+	$(PIP) --editable '.[demo-full]'
+	@touch $@ .venv/.demo
+
 .venv/.dev: .venv/bin/python pyproject.toml
 	$(PIP) --editable '.[dev]'
-	@touch $@ .venv/.demo
+	@touch $@ .venv/.demo .venv/.demo-full
 
 .PHONY: venv
 venv: .venv/.dev ## Install everything for development into .venv
@@ -33,6 +40,10 @@ venv: .venv/.dev ## Install everything for development into .venv
 demo: .venv/.demo ## Take in real flights, train, register and serve a model of them, call it over REST and gRPC, and leave nothing running
 	$(BIN)/mlmesh demo
 
+.PHONY: demo-full
+demo-full: .venv/.demo-full ## The demo, and once more on PostgreSQL and S3, with the same metrics
+	$(BIN)/mlmesh demo --full
+
 .PHONY: up
 up: .venv/.demo ## Start the whole mesh and keep it running until Ctrl-C
 	$(BIN)/mlmesh up
@@ -40,15 +51,15 @@ up: .venv/.demo ## Start the whole mesh and keep it running until Ctrl-C
 .PHONY: test
 test: .venv/.dev ## Every test that needs only what pip brings, but for those of test-data and test-chaos
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' \
-		tests/unit tests/contract tests/integration tests/e2e --ignore tests/integration/ingestion
+		tests/unit tests/contract tests/integration tests/e2e --ignore tests/integration/ingestion --ignore tests/integration/processing
 
 .PHONY: test-fast
 test-fast: .venv/.dev ## Unit and contract tests
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/unit tests/contract
 
 .PHONY: test-data
-test-data: .venv/.dev ## Data ingestion on real databases, S3 and processes
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/integration/ingestion
+test-data: .venv/.dev ## Data ingestion and processing on real databases, S3, Kafka and processes
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/integration/ingestion tests/integration/processing
 
 .PHONY: test-chaos
 test-chaos: .venv/.dev ## Killed servers and writers, under load
@@ -84,7 +95,8 @@ test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a ve
 .venv-airflow/.ready: pyproject.toml clients/airflow/pyproject.toml
 	$(PYTHON) -m venv .venv-airflow
 	.venv-airflow/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
-	.venv-airflow/bin/python -m pip --disable-pip-version-check install --quiet 'apache-airflow-core==3.3.2' pytest --editable . --editable clients/airflow
+	.venv-airflow/bin/python -m pip --disable-pip-version-check install --quiet \
+		'apache-airflow-core==3.3.2' 'psycopg2-binary==2.9.*' 'asyncpg==0.32.*' pytest --editable . --editable clients/airflow
 	@touch $@
 
 .PHONY: test-compat

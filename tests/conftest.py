@@ -6,13 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from demo.real_servers.postgresql import PostgresqlServer, postgresql_server
+from demo.real_servers.s3 import S3Server, s3_server
 from tests.real_servers.mariadb import MariadbServer, mariadb_server
-from tests.real_servers.postgresql import PostgresqlServer, postgresql_server
-from tests.real_servers.s3 import S3Server, s3_server
 
 # Tests that import ONNX Runtime themselves report to its makers no more than the servers do.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -22,6 +23,14 @@ settings.register_profile("mlmesh", deadline=None)
 settings.load_profile("mlmesh")
 
 pytest.register_assert_rewrite("tests.registry_behaviour", "tests.collection_behaviour")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    # Not every venv that runs tests has pytest-xdist.
+    from tests.folders_together import FoldersTogether
+
+    return FoldersTogether(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 Has the mesh take in the raw files of real flights and check them, trains a model on the datasets, evaluates it on months that it has not
 seen, registers it with lineage, serves it, calls it over REST and gRPC, and shows that both answer what the model itself says. Exit code 0
-only where they do.
+only where they do. With `--full` it does all of this a second time on real servers, and both times must end with the same metrics.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -27,9 +27,10 @@ from mlops.registry.v1 import model_pb2
 from rich.console import Console
 from sklearn.pipeline import Pipeline
 
+from demo.flights.backends import Backends, embedded, production_like
 from demo.flights.dataset import INPUTS, LATE_MINUTES, Split, departures, find_files, split_by_month
 from demo.flights.delay_model import Evaluation, evaluate, train
-from demo.flights.ingestion import ingest, read, unpack, validate
+from demo.flights.ingestion import ingest, land, read, validate
 from demo.flights.local_mesh import LocalMesh, MeshFailed, running_mesh
 from demo.flights.predictions import Answer, predict_in_process, predict_over_grpc, predict_over_rest
 
@@ -54,32 +55,50 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--data-dir", type=Path, default=Path(".mlmesh/demo"), help="where the mesh of the demo keeps everything (default: %(default)s)"
     )
-    data_dir: Path = parser.parse_args(arguments).data_dir.expanduser().resolve()
+    parser.add_argument(
+        "--full", action="store_true", help="do it again on PostgreSQL and S3, which are started for it (needs mlmesh[demo-full])"
+    )
+    given = parser.parse_args(arguments)
+    data_dir: Path = given.data_dir.expanduser().resolve()
     console = Console(highlight=False, soft_wrap=True)
     try:
-        run(data_dir, console)
+        evaluation = run(data_dir, embedded(data_dir), console)
+        if given.full:
+            _repeat_in_production(data_dir, evaluation, console)
     except (FileNotFoundError, MeshFailed, Disagreement, mlmesh.MeshError) as failure:
         print(f"mlmesh demo: {failure}", file=sys.stderr)
         return 1
+    _print_where_to_look(console, data_dir)
     return 0
 
 
-def run(data_dir: Path, console: Console) -> None:
+def _repeat_in_production(data_dir: Path, expected: Evaluation, console: Console) -> None:
+    with _timed(console, "did the same on real servers"), production_like() as backends:
+        evaluation = run(data_dir / "production", backends, console)
+    if evaluation != expected:
+        raise Disagreement(f"the same data gave {expected} with files, and {evaluation} with servers")
+    console.print("    the metrics are the same to the last digit")
+
+
+def run(data_dir: Path, backends: Backends, console: Console) -> Evaluation:
     """Does the whole job and prints what happened.
 
     Args:
-        data_dir: Where the mesh keeps everything.
+        data_dir: Where the mesh keeps what the backends do not.
+        backends: What it keeps its state in.
         console: Where to print.
+
+    Returns:
+        How good the model is.
 
     Raises:
         Disagreement: A server answered something else than the model.
     """
-    landing = data_dir / "landing"
-    files = unpack(find_files(), landing)
-    with running_mesh(data_dir, landing) as mesh:
-        console.print(f"[green]✓[/] started a mesh at {mesh.url}")
+    uris = land(find_files(), backends.landing)
+    with running_mesh(data_dir, backends.environment) as mesh:
+        console.print(f"[green]✓[/] started a mesh on {backends.name} at {mesh.url}")
         client = mlmesh.connect(url=mesh.url, token=mesh.token)
-        datasets, rows = _take_in(client, files, console)
+        datasets, rows = _take_in(client, uris, backends.storage_options, console)
         seen, unseen = split_by_month(rows, FIRST_UNSEEN_MONTH)
         with _timed(console, f"trained on {len(seen.late):,} flights of January to September"):
             model = train(seen)
@@ -88,12 +107,14 @@ def run(data_dir: Path, console: Console) -> None:
         _print_evaluation(console, evaluation)
         _register_and_predict(mesh, client, model, evaluation, datasets, seen, unseen, console)
     console.print("[green]✓[/] stopped the mesh; nothing is left running")
-    _print_where_to_look(console, data_dir)
+    return evaluation
 
 
-def _take_in(client: mlmesh.Mesh, files: dict[str, Path], console: Console) -> tuple[list[Dataset], pd.DataFrame]:
+def _take_in(
+    client: mlmesh.Mesh, uris: Mapping[str, str], storage_options: Mapping[str, str], console: Console
+) -> tuple[list[Dataset], pd.DataFrame]:
     with _timed(console, "ingested the raw files of flights, weather and planes"):
-        ingestions = ingest(client, files)
+        ingestions = ingest(client, uris)
     for one in ingestions:
         console.print(f"    {one.dataset} version {one.version}: {one.rows_added:,} rows")
     with _timed(console, "checked the flights"):
@@ -103,7 +124,7 @@ def _take_in(client: mlmesh.Mesh, files: dict[str, Path], console: Console) -> t
     if report.status != "passed":
         raise Disagreement(f"the flights are not as expected: {[result for result in report.results if not result.success]}")
     with _timed(console, "read the datasets and joined them"):
-        (flights, of_flights), (weather, of_weather), (planes, of_planes) = (read(client, name) for name in files)
+        (flights, of_flights), (weather, of_weather), (planes, of_planes) = (read(client, name, storage_options) for name in uris)
         rows = departures(of_flights, of_weather, of_planes)
     return [flights, weather, planes], rows
 

@@ -33,6 +33,8 @@ MEASURES = (
     "seats",
 )
 INPUTS = CATEGORIES + MEASURES
+FLIGHT_KEY = ("year", "month", "day", "sched_dep_time", "carrier", "flight", "origin", "dest")
+"""Columns that tell flights apart."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def departures(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFram
 
     Cancelled flights have no departure and diverted ones no arrival at their destination, so neither has an answer to learn from.
     """
-    flights = flights.dropna(subset=["dep_delay", "arr_delay"])
+    # A dataset has no order of rows, and trees come out a little different with each.
+    flights = flights.dropna(subset=["dep_delay", "arr_delay"]).sort_values(list(FLIGHT_KEY), ignore_index=True)
     weather = weather.drop_duplicates(["origin", "time_hour"])
     planes = planes[["tailnum", "year", "seats"]].rename(columns={"year": "built_year"})
     rows = flights.merge(

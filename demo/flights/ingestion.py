@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlmesh
 import pandas as pd
@@ -12,6 +14,7 @@ from mlmesh.datasets import Dataset
 from mlmesh.ingestions import Ingestion
 from mlmesh.validation_reports import ValidationReport
 
+from demo.flights.backends import Landing
 from demo.flights.dataset import FlightFiles
 
 SUITE = {
@@ -29,31 +32,32 @@ SUITE = {
 """What has to hold for the flights, as Great Expectations writes it."""
 
 
-def unpack(files: FlightFiles, folder: Path) -> dict[str, Path]:
+def land(files: FlightFiles, landing: Landing) -> dict[str, str]:
     """Lays the raw files where the mesh may read them.
 
     Args:
         files: The files as they were installed.
-        folder: Where to.
+        landing: Where to.
 
     Returns:
-        Names of datasets, and the file of each.
+        Names of datasets, and the URI of the file of each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(files.flights) as packed:
-        packed.extract("flights.csv", folder)
-    for path in (files.weather, files.planes):
-        (folder / path.name).write_bytes(path.read_bytes())
-    return {name: folder / f"{name}.csv" for name in ("flights", "weather", "planes")}
+    with TemporaryDirectory() as folder, zipfile.ZipFile(files.flights) as packed:
+        flights = landing.put(Path(packed.extract("flights.csv", folder)))
+    return {"flights": flights, "weather": landing.put(files.weather), "planes": landing.put(files.planes)}
 
 
-def ingest(client: mlmesh.Mesh, files: dict[str, Path]) -> list[Ingestion]:
+def ingest(client: mlmesh.Mesh, uris: Mapping[str, str]) -> list[Ingestion]:
     """Has the mesh read the files into datasets, in place of what these had.
+
+    Args:
+        client: The mesh.
+        uris: Names of datasets, and the URI of the file of each.
 
     Raises:
         mlmesh.errors.IngestionFailed: A file cannot be read.
     """
-    return [client.ingestion.ingest_data(name, path.as_uri(), mode="overwrite") for name, path in files.items()]
+    return [client.ingestion.ingest_data(name, uri, mode="overwrite") for name, uri in uris.items()]
 
 
 def validate(client: mlmesh.Mesh) -> ValidationReport:
@@ -61,7 +65,13 @@ def validate(client: mlmesh.Mesh) -> ValidationReport:
     return client.ingestion.validate_data(SUITE, dataset="flights")
 
 
-def read(client: mlmesh.Mesh, name: str) -> tuple[Dataset, pd.DataFrame]:
-    """Reads a dataset where it lies: a Delta table, which any tool can read."""
+def read(client: mlmesh.Mesh, name: str, storage_options: Mapping[str, str]) -> tuple[Dataset, pd.DataFrame]:
+    """Reads a dataset where it lies: a Delta table, which any tool can read.
+
+    Args:
+        client: The mesh.
+        name: The dataset.
+        storage_options: How its storage is reached, as deltalake takes it.
+    """
     dataset = client.ingestion.get_dataset(name)
-    return dataset, DeltaTable(dataset.uri, version=dataset.version).to_pandas()
+    return dataset, DeltaTable(dataset.uri, version=dataset.version, storage_options=dict(storage_options)).to_pandas()

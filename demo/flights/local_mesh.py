@@ -31,18 +31,17 @@ class LocalMesh:
 
 
 @contextmanager
-def running_mesh(data_dir: Path, landing: Path) -> Iterator[LocalMesh]:
+def running_mesh(data_dir: Path, settings: Mapping[str, str]) -> Iterator[LocalMesh]:
     """Starts a mesh on a free port and stops it at the end, whatever happens in between.
 
     Args:
-        data_dir: Where it keeps everything.
-        landing: The folder whose files it may take in.
+        data_dir: Where it keeps everything that its settings put nowhere else.
+        settings: Its settings, as variables of its environment.
 
     Raises:
         MeshFailed: It does not start.
     """
-    allowed = {"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()])}
-    _mlmesh("up", "--detach", "--port", "0", "--data-dir", str(data_dir), environment=allowed)
+    _mlmesh("up", "--detach", "--port", "0", "--data-dir", str(data_dir), environment=settings)
     try:
         state = json.loads((data_dir / "state.json").read_text("utf-8"))
         yield LocalMesh(state["url"], _mlmesh("token", "--data-dir", str(data_dir)).strip())

@@ -28,7 +28,7 @@ from blob_store import (
     open_store,
     sha256_of,
 )
-from tests.real_servers.s3 import S3Server
+from demo.real_servers.s3 import S3Server
 
 MIB = 1 << 20
 LATER = timedelta(hours=1)
@@ -385,9 +385,29 @@ class TestUploads:
         store.append(upload_id, 0, [b"he"])
         assert store.remove_stale(datetime.now(UTC) - LATER) == 0
         assert store.upload(upload_id).offset == 2
+        assert store.remove_stale(datetime.now(UTC) + LATER, keep={upload_id}) == 0
+        assert store.upload(upload_id).offset == 2
         assert store.remove_stale(datetime.now(UTC) + LATER) == 1
         with pytest.raises(UploadNotFound):
             store.upload(upload_id)
+
+    def test_what_an_upload_has_is_a_file_until_the_block_ends(self, store: BlobStore, tmp_path: Path) -> None:
+        content = content_of(20 * MIB)
+        upload_id = store.begin_upload(None, len(content) + 1)
+        folder = tmp_path / "copies"
+        folder.mkdir()
+        with store.opened_upload(upload_id, folder) as path:
+            assert path.read_bytes() == b""
+        store.append(upload_id, 0, [content[: 18 * MIB]])
+        store.append(upload_id, 18 * MIB, [content[18 * MIB :]])
+        with store.opened_upload(upload_id, folder) as path:
+            # Whoever takes it away meanwhile takes nothing from who reads it.
+            store.abort_upload(upload_id)
+            assert path.read_bytes() == content
+            assert path.read_bytes() == content
+        assert [*folder.iterdir()] == []
+        with pytest.raises(UploadNotFound), store.opened_upload(upload_id, folder):
+            pass
 
     def test_of_two_writers_the_content_is_never_mixed(self, store: BlobStore, reopen) -> None:
         """One hangs in the middle of sending; another one resumes and completes; then the first wakes up."""

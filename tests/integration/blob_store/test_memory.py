@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_servers.s3 import S3Server
+from demo.real_servers.s3 import S3Server
 
 MIB = 1 << 20
 

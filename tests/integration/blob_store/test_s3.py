@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from blob_store import BlobStore, DigestMismatch, sha256_of
 from blob_store.s3 import S3BlobStore, connect
-from tests.real_servers.s3 import S3Server
+from demo.real_servers.s3 import S3Server
 from tests.unit.blob_store.upload_machine import upload_machine
 
 MIB = 1 << 20

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from demo.real_servers.postgresql import PostgresqlServer
+from demo.real_servers.s3 import S3Server
 from tests.real_servers.mariadb import MariadbServer
-from tests.real_servers.postgresql import PostgresqlServer
-from tests.real_servers.s3 import S3Server
 from tests.registry_behaviour import RegistryBehaviour
 from tests.registry_racer import RegistrySpec
 

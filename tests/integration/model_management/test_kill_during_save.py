@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.real_servers.postgresql import PostgresqlServer
+from demo.real_servers.s3 import S3Server
 from model_management import Retention, VersionState
 from model_management.catalog import ModelCatalog
 from tests.kill_points import kill_at, points_of
 from tests.real_servers.mariadb import MariadbServer
-from tests.real_servers.postgresql import PostgresqlServer
-from tests.real_servers.s3 import S3Server
 from tests.registry_racer import RegistrySpec, small_file
 
 

@@ -9,10 +9,10 @@ import grpc
 import pytest
 from mlops.users.v1.users_service_pb2_grpc import UserServiceStub
 
+from demo.real_servers.postgresql import PostgresqlServer
 from servers.users.composition import Domain, build, open_domain
 from tests.integration.users.served import Served
 from tests.real_servers.mariadb import MariadbServer
-from tests.real_servers.postgresql import PostgresqlServer
 from tests.users_under_test import FakeClock, cheap_settings, prepared_domain
 
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from the wheel `pgserver`; it needs no root and no system package."""
+"""A real PostgreSQL, from the wheel `pgserver`; it needs no root and no system package."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ def postgresql_server(folder: Path) -> Iterator[PostgresqlServer]:
     Args:
         folder: For its data and its socket. Its path has to be short: a socket's path has at most 107 bytes.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     # pgserver keeps its bookkeeping there and warns where there is none.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pgserver
+        from pgserver.postgres_server import get_server
 
-        server = pgserver.get_server(folder / "pg")
+        server = get_server(folder / "pg")
     try:
         yield PostgresqlServer(server.get_uri())
     finally:

