@@ -76,6 +76,42 @@ class SchemaFrozen(FailedPrecondition):
         super().__init__(message, metadata={"subject": subject[:300]}, preconditions=[("SCHEMA_CONTRACT", subject[:300], message)])
 
 
+class InvalidSchemaChange(InvalidArgument):
+    """A change of columns asks for nothing, or contradicts itself."""
+
+    reason = "SCHEMA_CHANGE_INVALID"
+
+
+class ColumnTaken(FailedPrecondition):
+    """A column cannot get a name, because another one has it."""
+
+    reason = "COLUMN_TAKEN"
+
+    def __init__(self, name: str, owner: str) -> None:
+        message = f"no column can be renamed to {name[:100]!r}, because the table has {owner[:100]!r}; rename or drop that one, too"
+        super().__init__(message, metadata={"column": name[:300]}, preconditions=[("COLUMN", name[:300], message)])
+
+
+class NoColumnLeft(FailedPrecondition):
+    """A change would drop all columns."""
+
+    reason = "NO_COLUMN_LEFT"
+
+    def __init__(self) -> None:
+        message = "all columns would be dropped, and a dataset has at least one; keep one, or delete the dataset"
+        super().__init__(message, preconditions=[("COLUMN", "", message)])
+
+
+class TableNotRewritable(FailedPrecondition):
+    """Another program gave the table something that files rewritten here would lose."""
+
+    reason = "TABLE_NOT_REWRITABLE"
+
+    def __init__(self, name: str, what: str) -> None:
+        message = f"another program gave the table of dataset {name!r} {what}, so that program has to change its columns"
+        super().__init__(message, metadata={"dataset": name}, preconditions=[("TABLE", name, message)])
+
+
 class ValueDoesNotFit(InvalidArgument):
     """A value cannot be stored in its column without loss."""
 
@@ -100,6 +136,19 @@ class WriteConflict(Aborted):
             f"dataset {name!r} was changed by others during each of {attempts} attempts; nothing was written, repeat the call",
             metadata={"dataset": name},
             retry_after_s=1,
+        )
+
+
+class DeliveryOutOfTurn(Aborted):
+    """The delivery follows on another one than the last that the producer wrote."""
+
+    reason = "DELIVERY_OUT_OF_TURN"
+
+    def __init__(self, name: str, after: int, last: int) -> None:
+        super().__init__(
+            f"the delivery to dataset {name!r} follows on {after}, and {last} was written last; nothing was written, look again",
+            metadata={"dataset": name, "last_sequence": str(last)},
+            retry_after_s=0,
         )
 
 

@@ -15,7 +15,9 @@ from servers.ingestion.tables.contract import (
     Written,
 )
 from servers.ingestion.tables.dataset_table import DatasetTable
-from servers.ingestion.tables.reading import Snapshot, TableVersion
+from servers.ingestion.tables.reading import Snapshot, Standing, TableVersion
+from servers.ingestion.tables.rewriting import Rewritten
+from servers.ingestion.tables.schema_history import TableSchema
 from servers.ingestion.tables.tables import Tables, s3_options
 from servers.ingestion.tables.upkeep import Compaction
 
@@ -27,9 +29,12 @@ __all__ = [
     "Delivery",
     "RejectedRow",
     "RejectionReason",
+    "Rewritten",
     "SchemaChange",
     "SchemaContract",
     "Snapshot",
+    "Standing",
+    "TableSchema",
     "TableVersion",
     "Tables",
     "WriteMode",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import pyarrow as pa
 from pyarrow import types
 
+from servers.ingestion.column_names import check_column_name
 from servers.ingestion.table_errors import InvalidColumn
 
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -18,8 +17,6 @@ _MAX_DECIMAL_DIGITS = 38
 _INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _INTEGER_DIGITS = {pa.int8(): 3, pa.int16(): 5, pa.int32(): 10, pa.int64(): 19}
 _UNSIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
-_FORBIDDEN_IN_NAMES = re.compile(r"[\x00-\x1f\x7f`]")
-"""Control characters break logs, and deltalake 1.6 does not quote a backtick in a merge."""
 
 
 def checked_schema(schema: pa.Schema) -> pa.Schema:
@@ -36,10 +33,7 @@ def checked_schema(schema: pa.Schema) -> pa.Schema:
     """
     seen: dict[str, str] = {}
     for name in schema.names:
-        if not name or len(name) > 255 or _FORBIDDEN_IN_NAMES.search(name):
-            raise InvalidColumn(
-                name, "has a name that cannot be stored", "a name has 1 to 255 characters and no backtick or control character"
-            )
+        check_column_name(name)
         if (other := seen.setdefault(name.casefold(), name)) is not name or schema.names.count(name) > 1:
             raise InvalidColumn(name, f"and column {other!r} have the same name, as case does not count", "rename one of them")
     return pa.schema([pa.field(field.name, delta_type(field.type, field.name)) for field in schema])
@@ -78,11 +72,25 @@ def delta_type(arrow_type: pa.DataType, column: str) -> pa.DataType:
     if types.is_map(arrow_type):
         return pa.map_(delta_type(arrow_type.key_type, column), delta_type(arrow_type.item_type, column))
     if types.is_struct(arrow_type):
+        _check_names_within(arrow_type, column)
         return pa.struct([pa.field(field.name, delta_type(field.type, column)) for field in arrow_type])
     if arrow_type in _INTEGERS or types.is_floating(arrow_type) or types.is_boolean(arrow_type) or types.is_null(arrow_type):
         return arrow_type
     remedy = "allowed are booleans, numbers (decimals up to 38 digits), text, bytes, dates, timestamps, lists, maps, structs; send text"
     raise InvalidColumn(column, f"has the type {arrow_type}, which tables do not have", remedy)
+
+
+def _check_names_within(struct: pa.StructType, column: str) -> None:
+    """Refuses names that deltalake 1.6 cuts at a NUL, or cannot tell apart, as case does not count."""
+    seen: dict[str, str] = {}
+    for field in struct:
+        if "\0" in field.name:
+            raise InvalidColumn(column, f"has a field {field.name!r}, which cannot be stored", "give it a name without a NUL character")
+        folded = field.name.casefold()
+        if folded in seen:
+            problem = f"has fields {seen[folded]!r} and {field.name!r}, which have the same name, as case does not count"
+            raise InvalidColumn(column, problem, "rename one of them")
+        seen[folded] = field.name
 
 
 def common_type(table_type: pa.DataType, delivered: pa.DataType) -> pa.DataType | None:
@@ -128,10 +136,20 @@ def _common_nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if types.is_map(left) and types.is_map(right) and left.key_type == right.key_type:
         item = common_type(left.item_type, right.item_type)
         return None if item is None else pa.map_(left.key_type, item)
-    if types.is_struct(left) and types.is_struct(right) and left.names == right.names:
-        fields = [(name, common_type(left.field(name).type, right.field(name).type)) for name in left.names]
-        return None if any(each is None for _, each in fields) else pa.struct(fields)
-    return None
+    return _common_struct(left, right) if types.is_struct(left) and types.is_struct(right) else None
+
+
+def _common_struct(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    """Fields of both, those of the table first; an object that lacks one has null there."""
+    fields: dict[str, pa.DataType | None] = {field.name: field.type for field in left}
+    for field in right:
+        known = fields.get(field.name)
+        if known is not None:
+            fields[field.name] = common_type(known, field.type)
+        elif not types.is_null(field.type):
+            fields[field.name] = field.type
+    is_unique = len({name.casefold() for name in fields}) == len(fields)
+    return pa.struct(list(fields.items())) if is_unique and all(each is not None for each in fields.values()) else None
 
 
 def is_binary(arrow_type: pa.DataType) -> bool:

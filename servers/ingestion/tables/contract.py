@@ -48,6 +48,8 @@ class Delivery:
     """Who sends, and from which partition: one name for each stream of deliveries that are sent one after the other."""
     sequence: int
     """Grows from delivery to delivery of a producer, 0 or more. What is not above the highest one written counts as written."""
+    after: int | None = None
+    """The highest one that has to be written, 0 = none; where it is another, nothing is done. None = whichever."""
 
 
 class RejectionReason(Enum):
@@ -82,11 +84,16 @@ class ChangeKind(Enum):
     TYPE_WIDENED = "TYPE_WIDENED"
     TYPE_CONFLICT = "TYPE_CONFLICT"
     """No type holds the values of both; values that fit the table's type are written, others are refused."""
+    TYPE_CHANGED = "TYPE_CHANGED"
+    """To one that does not hold all values of the old one, as by a rollback."""
+    COLUMN_RENAMED = "COLUMN_RENAMED"
+    COLUMN_DROPPED = "COLUMN_DROPPED"
+    COLUMNS_REORDERED = "COLUMNS_REORDERED"
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """One difference between a delivery and a table. Types are written as Arrow does."""
+    """One difference between a delivery and a table, or two schemas of a table. Types are written as Arrow does."""
 
     kind: ChangeKind
     column: str = ""
@@ -94,6 +101,8 @@ class SchemaChange:
     to_type: str = ""
     depends_on_values: bool = False
     """The change happens only if there is a value that does not fit without it."""
+    new_name: str = ""
+    """Of a column that is renamed."""
 
 
 @dataclass(frozen=True, slots=True)

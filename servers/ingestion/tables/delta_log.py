@@ -6,7 +6,7 @@ import errno
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
@@ -36,7 +36,7 @@ as they are, and a fifth more room.
 """
 
 _UNANSWERED = ("Generic S3 error", "error sending request", "lacked the necessary privileges")
-_PRODUCER, _SEQUENCE = "mlmesh.producer", "mlmesh.sequence"
+_PRODUCER, _SEQUENCE, _RENAMED = "mlmesh.producer", "mlmesh.sequence", "mlmesh.renamed_columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,29 +123,43 @@ class TableLocation:
         raise WriteConflict(self.name, _ATTEMPTS)
 
 
-def additive(delivery: Delivery | None) -> CommitProperties:
+def additive(delivery: Delivery | None, marks: Sequence[Delivery] = ()) -> CommitProperties:
     """Properties of a commit that only adds rows: deltalake commits it after whatever others committed meanwhile.
 
-    It still fails where the others changed the schema, or committed a delivery of the same producer.
+    It still fails where the others changed the schema, or committed a delivery or mark of the same producer.
     """
-    return _properties(delivery, _ATTEMPTS)
+    return _properties(delivery, marks, _ATTEMPTS)
 
 
-def exclusive(delivery: Delivery | None = None) -> CommitProperties:
+def exclusive(
+    delivery: Delivery | None = None, marks: Sequence[Delivery] = (), *, renamed: Mapping[str, str] | None = None
+) -> CommitProperties:
     """Properties of a commit that is valid only for the version it was made from.
 
     With deltalake's own retries an overwrite leaves rows that others appended meanwhile, and a table is created over another one.
+
+    Args:
+        delivery: What the commit delivers.
+        marks: What it marks as delivered beside that.
+        renamed: Columns that the commit renames: new names by old names. The schemas alone do not say so.
     """
-    return _properties(delivery, 0)
+    return _properties(delivery, marks, 0, {_RENAMED: dict(renamed)} if renamed else {})
 
 
-def _properties(delivery: Delivery | None, retries: int) -> CommitProperties:
-    if delivery is None:
-        return CommitProperties(max_commit_retries=retries)
+def preparing(delivery: Delivery | None) -> CommitProperties:
+    """Properties of an exclusive commit that changes the table's schema for a delivery which is still to come."""
+    return CommitProperties(max_commit_retries=0, custom_metadata=None if delivery is None else {_PRODUCER: delivery.producer})
+
+
+def _properties(
+    delivery: Delivery | None, marks: Sequence[Delivery], retries: int, noted: Mapping[str, Any] | None = None
+) -> CommitProperties:
+    named = {} if delivery is None else {_PRODUCER: delivery.producer, _SEQUENCE: str(delivery.sequence)}
+    delivered = (*(() if delivery is None else (delivery,)), *marks)
     return CommitProperties(
-        custom_metadata={_PRODUCER: delivery.producer, _SEQUENCE: str(delivery.sequence)},
+        custom_metadata={**named, **(noted or {})} or None,
         max_commit_retries=retries,
-        app_transactions=[Transaction(delivery.producer, delivery.sequence)],
+        app_transactions=[Transaction(each.producer, each.sequence) for each in delivered] or None,
     )
 
 
@@ -161,13 +175,30 @@ def commit_info(location: TableLocation, version: int) -> dict[str, Any] | None:
     Returns:
         Delta's commitInfo; None where there is no such version, or its entry is older than the table's log retention.
     """
-    files = pyarrow.fs.PyFileSystem(DeltaStorageHandler(location.uri, location.options))
     try:
-        with files.open_input_stream(f"_delta_log/{version:020}.json") as file:
-            actions = [json.loads(line) for line in file.read().splitlines()]
+        actions = [json.loads(line) for line in log_entry(table_files(location), version).splitlines()]
     except FileNotFoundError:
         return None
     return next((dict(action["commitInfo"]) for action in actions if "commitInfo" in action), None)
+
+
+def log_entry(files: pyarrow.fs.FileSystem, version: int) -> bytes:
+    """Reads the entry of a commit: Delta's actions, a line of JSON each.
+
+    Args:
+        files: Of the table, from `table_files`.
+        version: Of the commit.
+
+    Raises:
+        FileNotFoundError: If there is no such version, or its entry is older than the table's log retention.
+    """
+    with files.open_input_stream(f"_delta_log/{version:020}.json") as file:
+        return bytes(file.read())
+
+
+def table_files(location: TableLocation) -> pyarrow.fs.FileSystem:
+    """Returns the files of a table, by paths relative to it."""
+    return pyarrow.fs.PyFileSystem(DeltaStorageHandler(location.uri, location.options))
 
 
 def delivery_of(commit: Mapping[str, Any]) -> Delivery | None:
@@ -175,7 +206,26 @@ def delivery_of(commit: Mapping[str, Any]) -> Delivery | None:
     return Delivery(commit[_PRODUCER], int(commit[_SEQUENCE])) if _PRODUCER in commit and _SEQUENCE in commit else None
 
 
+def producer_of(commit: Mapping[str, Any]) -> str:
+    """Reads from an entry of the history whose delivery it was, or prepared; empty where it was none."""
+    return str(commit.get(_PRODUCER, ""))
+
+
+def renamed_by(commit: Mapping[str, Any]) -> dict[str, str]:
+    """Reads from an entry of the history which columns it renamed: new names by old names."""
+    return dict(commit.get(_RENAMED, {}))
+
+
+def is_vacant(table: DeltaTable) -> bool:
+    """Whether a table was made by a write that did not come to its rows, or has not yet."""
+    return table.version() == 0 and not table.file_uris()
+
+
 def schema_of(table: DeltaTable) -> pa.Schema:
     """Returns the table's schema as Arrow types, without metadata."""
-    schema = pa.schema(table.schema().to_arrow())
-    return pa.schema([pa.field(each.name, each.type) for each in schema])
+    return plain_schema(table.schema())
+
+
+def plain_schema(schema: Schema) -> pa.Schema:
+    """Returns a schema as Arrow types, without metadata."""
+    return pa.schema([pa.field(each.name, each.type) for each in pa.schema(schema.to_arrow())])

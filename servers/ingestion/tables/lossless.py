@@ -48,7 +48,7 @@ def fit(values: pa.Array, target: pa.DataType) -> Fitted:
     if types.is_null(source) or values.null_count == len(values):
         return Fitted(pa.nulls(len(values), target), None)
     if not _is_same_meaning(source, target):
-        return _fitted(pa.nulls(len(values), target), pc.is_valid(values))
+        return _fitted_within(values, target)
     if types.is_integer(source) and types.is_integer(target):
         return _integers(values, target)
     if types.is_integer(source) and types.is_floating(target):
@@ -106,6 +106,44 @@ def _is_same_meaning(source: pa.DataType, target: pa.DataType) -> bool:
     return (is_number(source) and is_number(target)) or (is_binary(source) and is_binary(target))
 
 
+def _fitted_within(values: pa.Array, target: pa.DataType) -> Fitted:
+    """Fits part by part what Arrow's casts of the whole do not do, or not without loss: objects with other fields, above all."""
+    if types.is_struct(values.type) and types.is_struct(target):
+        return _structs(values, target)
+    if is_list(values.type) and is_list(target):
+        return _lists(values, target)
+    return _fitted(pa.nulls(len(values), target), pc.is_valid(values))
+
+
+def _structs(values: pa.StructArray, target: pa.DataType) -> Fitted:
+    parts = dict(zip(values.type.names, values.flatten(), strict=True))
+    if len(parts) < values.type.num_fields:
+        return _fitted(pa.nulls(len(values), target), pc.is_valid(values))
+    is_bad = np.zeros(len(values), dtype=np.bool_)
+    columns = []
+    for field in target:
+        fitted = fit(parts.pop(field.name, pa.nulls(len(values))), field.type)
+        columns.append(fitted.values)
+        if fitted.misfits is not None:
+            is_bad |= fitted.misfits.to_numpy(zero_copy_only=False)
+    for unknown in parts.values():
+        is_bad |= unknown.is_valid().to_numpy(zero_copy_only=False)
+    return _fitted(pa.StructArray.from_arrays(columns, fields=list(target), mask=values.is_null()), pa.array(is_bad))
+
+
+def _lists(values: pa.Array, target: pa.DataType) -> Fitted:
+    # Without the elements that a slice or a null leaves unused.
+    elements = fit(values.flatten(), target.value_type)
+    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy().astype(np.int32)
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int32)))
+    lists = pa.ListArray.from_arrays(pa.array(offsets), elements.values, type=target, mask=values.is_null())
+    is_bad = np.zeros(len(values), dtype=np.bool_)
+    if elements.misfits is not None:
+        owners = np.repeat(np.arange(len(values)), lengths)
+        is_bad[owners[elements.misfits.to_numpy(zero_copy_only=False)]] = True
+    return _fitted(lists, pa.array(is_bad))
+
+
 def _is_safe_inside(source: pa.DataType, target: pa.DataType) -> bool:
     """Says whether Arrow's safe cast, the only one for values inside of others, loses nothing."""
     if types.is_null(source) or source == target or (is_text(source) and is_text(target)):
@@ -135,9 +173,27 @@ def _cast_each(values: pa.Array, target: pa.DataType) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         if len(values) == 1:
             return pa.nulls(1, target)
+    if is_text(values.type) and (pattern := _readable_text(target)):
+        # A column of words would be halved down to each of them.
+        is_readable = pc.match_substring_regex(values, pattern)
+        if is_readable.false_count:
+            return _cast_each(pc.if_else(is_readable, values, pa.scalar(None, values.type)), target)
     # Copies, not slices: a slice of lists is cast with the elements of the whole.
     halves = np.array_split(np.arange(len(values)), 2)
     return pa.concat_arrays([_cast_each(values.take(pa.array(half)), target) for half in halves])
+
+
+def _readable_text(target: pa.DataType) -> str:
+    """Returns a pattern that matches whatever text Arrow reads as a type, and more; empty where all may be."""
+    if types.is_integer(target):
+        return "^[-+]?([0-9]+|0[xX][0-9a-fA-F]+)$"
+    if types.is_floating(target):
+        return "^[-+]?[0-9.iInN][0-9a-zA-Z.()_+-]*$"
+    if types.is_decimal(target):
+        return "^[-+]?[0-9.][0-9.eE+-]*$"
+    if types.is_boolean(target):
+        return "^(?i:true|false|0|1)$"
+    return "^[-+]?[0-9][0-9tTzZ:. +-]*$" if types.is_date(target) or types.is_timestamp(target) else ""
 
 
 def _equal_afterwards(values: pa.Array, cast: pa.Array) -> Fitted:

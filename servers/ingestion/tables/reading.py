@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from servers.ingestion.table_errors import InvalidColumn, VersionExpired, VersionNotFound, named
 from servers.ingestion.tables.contract import Delivery
-from servers.ingestion.tables.delta_log import TableLocation, commit_info, delivery_of, schema_of
+from servers.ingestion.tables.delta_log import TableLocation, commit_info, delivery_of, is_vacant, schema_of
 
 _SMALL_FILE_BYTES = 32 << 20
 _BATCH_ROWS = 65_536
@@ -49,6 +49,26 @@ class TableVersion:
     rows: int
     """Added or updated."""
     delivery: Delivery | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a producer stands in a table."""
+
+    schema: pa.Schema | None
+    """Of the latest version; None where nothing was written yet."""
+    version: int | None
+    """The latest; None where there is no table."""
+    last_sequence: int
+    """Highest one of the producer that is written; 0 where there is none."""
+
+
+def standing(location: TableLocation, producer: str) -> Standing:
+    """Says where a producer stands; see `DatasetTable.standing`."""
+    table = location.open_if_exists()
+    if table is None:
+        return Standing(None, None, 0)
+    return Standing(None if is_vacant(table) else schema_of(table), table.version(), table.transaction_version(producer) or 0)
 
 
 def snapshot(location: TableLocation, version: int | None, at: datetime | None) -> Snapshot:
@@ -91,7 +111,7 @@ def preview(location: TableLocation, version: int | None, limit: int, offset: in
 
 
 def _slices(location: TableLocation, table: DeltaTable, columns: list[str], offset: int, limit: int) -> Iterator[pa.RecordBatch]:
-    with location.typed_errors(), _expiry(location, table):
+    with location.typed_errors(), expiry(location, table):
         dataset = table.to_pyarrow_dataset()
         for fragment in dataset.get_fragments():
             if limit <= 0:
@@ -114,7 +134,7 @@ def _slices(location: TableLocation, table: DeltaTable, columns: list[str], offs
 def batches(location: TableLocation, version: int | None) -> Iterator[pa.RecordBatch]:
     """Reads all rows; see `DatasetTable.batches`."""
     table = location.open(version)
-    with location.typed_errors(), _expiry(location, table):
+    with location.typed_errors(), expiry(location, table):
         yield from stored_batches(table)
 
 
@@ -127,7 +147,7 @@ def stored_batches(table: DeltaTable) -> Iterator[pa.RecordBatch]:
 
 
 @contextmanager
-def _expiry(location: TableLocation, table: DeltaTable) -> Iterator[None]:
+def expiry(location: TableLocation, table: DeltaTable) -> Iterator[None]:
     """Says that a version expired where a file of it is missing."""
     try:
         yield

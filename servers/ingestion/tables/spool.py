@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from servers.ingestion.table_errors import StorageFull
+from servers.ingestion.date_range import RANGE, first_unstorable
+from servers.ingestion.table_errors import StorageFull, ValueDoesNotFit
+from servers.ingestion.tables.lossless import shown
 
 _BATCH_ROWS = 65_536
 
@@ -51,12 +53,14 @@ def spooled(batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path |
 
     Raises:
         StorageFull: If the disk is full.
+        ValueDoesNotFit: If there is a date that no table holds.
     """
     with tempfile.TemporaryDirectory(prefix="delivery-", dir=folder) as temporary:
         path, row_count = Path(temporary) / "rows.arrows", 0
         try:
             with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
                 for batch in batches:
+                    _check_dates(batch, row_count)
                     for start in range(0, batch.num_rows, _BATCH_ROWS):
                         writer.write_batch(batch[start : start + _BATCH_ROWS])
                     row_count += batch.num_rows
@@ -65,3 +69,10 @@ def spooled(batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path |
                 raise StorageFull from error
             raise
         yield Spool(path, schema, row_count)
+
+
+def _check_dates(batch: pa.RecordBatch, first_row: int) -> None:
+    for field, values in zip(batch.schema, batch.columns, strict=True):
+        if (row := first_unstorable(values)) is not None:
+            remedy = f"tables hold dates of {RANGE}: correct it, or send text"
+            raise ValueDoesNotFit(field.name, first_row + row, str(shown(values, row)), str(field.type), remedy)

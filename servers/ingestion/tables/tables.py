@@ -56,12 +56,26 @@ class Tables:
         Raises:
             InvalidTableName: INVALID_ARGUMENT: a name is another one.
         """
+        return DatasetTable(self._location(project, name), self._shortest_retention)
+
+    def quarantine(self, project: str, name: str) -> TableLocation:
+        """Returns where the rows lie that were left out of a dataset: ``<root>/<project>/.quarantine/<dataset>``, a name of no dataset.
+
+        Args:
+            project: As for `table`.
+            name: Of the dataset.
+
+        Raises:
+            InvalidTableName: INVALID_ARGUMENT: a name is another one.
+        """
+        return self._location(project, name, ".quarantine/")
+
+    def _location(self, project: str, name: str, folder: str = "") -> TableLocation:
         if not _PROJECT.fullmatch(project):
             raise InvalidTableName("project", project, "1 to 63 lower-case letters, digits and hyphens, the first not a hyphen")
         if not _DATASET.fullmatch(name):
             raise InvalidTableName("dataset", name, "1 to 127 letters, digits, underscores and hyphens, the first a letter or digit")
-        location = TableLocation(project, name, f"{self._root}/{project}/{name}", self._options, self._spool_folder)
-        return DatasetTable(location, self._shortest_retention)
+        return TableLocation(project, name, f"{self._root}/{project}/{folder}{name}", self._options, self._spool_folder)
 
 
 def s3_options(endpoint: str | None, credentials: tuple[str, str] | None = None, *, region: str | None = None) -> dict[str, str]:

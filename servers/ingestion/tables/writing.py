@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from servers.ingestion.table_errors import InvalidKeys, SchemaFrozen
+from servers.ingestion.table_errors import DeliveryOutOfTurn, InvalidKeys, SchemaFrozen
 from servers.ingestion.tables.contract import (
     ContractMode,
     Delivery,
@@ -27,14 +28,19 @@ from servers.ingestion.tables.contract import (
     Written,
 )
 from servers.ingestion.tables.conversion import REMEDY, Conversion, Converted, misfit
-from servers.ingestion.tables.delta_log import WRITER, TableLocation, additive, exclusive, schema_of
+from servers.ingestion.tables.delta_log import WRITER, TableLocation, additive, exclusive, is_vacant, preparing, schema_of
 from servers.ingestion.tables.judgement import Judgement, judge
 from servers.ingestion.tables.lossless import fit
+from servers.ingestion.tables.matching_rows import matching_rows
 from servers.ingestion.tables.newest_rows import newest_rows
 from servers.ingestion.tables.reading import stored_batches
 from servers.ingestion.tables.spool import Spool, spooled
 
 OnRejected = Callable[[RejectedRow], None]
+LastSequence = Callable[[str], int | None]
+"""The highest sequence that a table has of a producer; None where it has none."""
+OnJudged = Callable[[LastSequence, int], Sequence[Delivery]]
+"""Takes what the table has, and how many rows are rejected; returns what the commit marks as delivered beside its delivery."""
 Rows = np.ndarray[tuple[int], np.dtype[np.bool_]]
 """For each row of a delivery, whether it counts."""
 
@@ -54,6 +60,8 @@ class Write:
     keys: tuple[str, ...]
     contract: SchemaContract
     delivery: Delivery | None
+    on_judged: OnJudged = lambda _last_sequence, _rejected: ()
+    deliveries: Sequence[Delivery] = ()
 
     def __post_init__(self) -> None:
         if (self.mode is WriteMode.UPSERT) != bool(self.keys):
@@ -65,6 +73,12 @@ class Write:
 def write_delivery(location: TableLocation, spool: Spool, write: Write, on_rejected: OnRejected) -> Written:
     """Writes a delivery; see `DatasetTable.write`."""
     return location.until_committed(_Writing(location, spool, write, on_rejected).attempt)
+
+
+def rehearse_delivery(location: TableLocation, spool: Spool, write: Write, on_rejected: OnRejected) -> Written:
+    """Says what a delivery would do; see `DatasetTable.rehearse`."""
+    with location.typed_errors():
+        return _Writing(location, spool, write, on_rejected).rehearse()
 
 
 class _Writing:
@@ -81,7 +95,8 @@ class _Writing:
         """Writes, or fails because of others who commit at the same time."""
         write = self._write
         table = self._location.open_if_exists()
-        schema = None if table is None or _is_vacant(table) else schema_of(table)
+        self._check_turn(table)
+        schema = None if table is None or is_vacant(table) else schema_of(table)
         if schema is None and write.contract.tables is not ContractMode.EVOLVE:
             return self._without_table()
         if table is not None and self._is_delivered(table):
@@ -89,16 +104,49 @@ class _Writing:
         judgement = judge(schema, self._spool, write.contract, write.keys)
         if table is None:
             # Delta rejects a delivery that races itself, but not where the race makes the table: so that is a commit of its own.
-            _create(self._location, judgement.conversion.schema)
+            _create(self._location, judgement.conversion.schema, write.delivery)
         elif judgement.widened and write.mode is not WriteMode.OVERWRITE:
-            _widen(self._location, table, judgement.conversion.schema)
+            _widen(self._location, table, judgement.conversion.schema, write.delivery)
         else:
             return self._commit(table, judgement)
         self._note(judgement.changes)
         return self.attempt()
 
+    def rehearse(self) -> Written:
+        """Does what `attempt` does, up to its commits."""
+        write = self._write
+        table = self._location.open_if_exists()
+        schema = None if table is None or is_vacant(table) else schema_of(table)
+        if schema is None and write.contract.tables is not ContractMode.EVOLVE:
+            return self._without_table()
+        judgement = judge(schema, self._spool, write.contract, write.keys)
+        if table is not None and judgement.widened and write.mode is not WriteMode.OVERWRITE:
+            # Values of the table have to fit, too.
+            for _ in widened_rows(table, pa.schema([judgement.conversion.schema.field(name) for name in judgement.widened])):
+                pass
+        conversion = judgement.conversion
+        rejected, is_wanted = self._chosen(conversion)
+        batches = _Rows(self._spool, conversion, is_wanted).batches()
+        if write.mode is WriteMode.UPSERT and table is not None and schema is not None and not set(write.keys) & set(judgement.added):
+            keys = pa.schema([conversion.schema.field(key) for key in write.keys])
+            delivered = pa.Table.from_batches([batch.select(write.keys) for batch in batches], keys)
+            updated, added = matching_rows(delivered, widened_rows(table, keys))
+        else:
+            updated, added = 0, sum(batch.num_rows for batch in batches)
+        version = None if table is None else table.version()
+        return Written(version, self._spool.row_count, updated + added, updated, rejected, False, judgement.changes)
+
     def _note(self, changes: Sequence[SchemaChange]) -> None:
         self._changes += [change for change in changes if change not in self._changes]
+
+    def _check_turn(self, table: DeltaTable | None) -> None:
+        delivery = self._write.delivery
+        for each in (*(() if delivery is None else (delivery,)), *self._write.deliveries):
+            if each.after is None:
+                continue
+            last = 0 if table is None else table.transaction_version(each.producer) or 0
+            if last != each.after:
+                raise DeliveryOutOfTurn(self._location.name, each.after, last)
 
     def _is_delivered(self, table: DeltaTable) -> bool:
         delivery = self._write.delivery
@@ -116,14 +164,17 @@ class _Writing:
     def _commit(self, table: DeltaTable, judgement: Judgement) -> Written:
         write, conversion = self._write, judgement.conversion
         rejected, is_wanted = self._chosen(conversion)
+        marks = (*write.deliveries, *write.on_judged(table.transaction_version, rejected))
         rows = _Rows(self._spool, conversion, is_wanted)
         reader = pa.RecordBatchReader.from_batches(conversion.schema, rows.batches())
-        updated = 0
+        merged: _Merged | None = None
         # Whoever made it never wrote to it, and wanted another schema.
         is_replaced = judgement.is_new_table and schema_of(table) != conversion.schema
+        # A merge of no rows commits nothing, so that nobody would know that they were delivered.
+        has_rows = is_wanted is None or bool(is_wanted.any())
         # With a new column as key no row of the table has the key.
-        if write.mode is WriteMode.UPSERT and not set(write.keys) & set(judgement.added):
-            updated = _merge(table, reader, write, has_new_columns=bool(judgement.added))
+        if write.mode is WriteMode.UPSERT and has_rows and not set(write.keys) & set(judgement.added):
+            merged = _merge(table, reader, write, marks, has_new_columns=bool(judgement.added))
         elif write.mode is WriteMode.OVERWRITE or is_replaced:
             write_deltalake(
                 table,
@@ -131,7 +182,7 @@ class _Writing:
                 mode="overwrite",
                 schema_mode="overwrite" if judgement.changes else None,
                 writer_properties=WRITER,
-                commit_properties=exclusive(write.delivery),
+                commit_properties=exclusive(write.delivery, marks),
             )
         else:
             write_deltalake(
@@ -140,10 +191,12 @@ class _Writing:
                 mode="append",
                 schema_mode="merge" if judgement.added else None,
                 writer_properties=WRITER,
-                commit_properties=(exclusive if write.keys else additive)(write.delivery),
+                commit_properties=(exclusive if write.keys else additive)(write.delivery, marks),
             )
         self._note(judgement.changes)
-        return Written(table.version(), self._spool.row_count, rows.written, updated, rejected, False, tuple(self._changes))
+        # Of a key that the table has several times, all rows are updated: so they may be more than were delivered.
+        written, updated = (rows.written, 0) if merged is None else (merged.updated + merged.inserted, merged.updated)
+        return Written(table.version(), self._spool.row_count, written, updated, rejected, False, tuple(self._changes))
 
     def _chosen(self, conversion: Conversion) -> tuple[int, Rows | None]:
         """Reports the rows rejected, and counts them; for an upsert also says which rows are the last of their keys.
@@ -220,15 +273,14 @@ def converted_batches(spool: Spool, conversion: Conversion) -> Iterator[Converte
         first_row += batch.num_rows
 
 
-def _is_vacant(table: DeltaTable) -> bool:
-    """Whether a table was made by a write that did not come to its rows, or has not yet."""
-    return table.version() == 0 and not table.file_uris()
-
-
-def _create(location: TableLocation, schema: pa.Schema) -> None:
+def _create(location: TableLocation, schema: pa.Schema, delivery: Delivery | None) -> None:
     try:
         DeltaTable.create(
-            location.uri, schema, configuration=TABLE_PROPERTIES, storage_options=location.options, commit_properties=exclusive()
+            location.uri,
+            schema,
+            configuration=TABLE_PROPERTIES,
+            storage_options=location.options,
+            commit_properties=preparing(delivery),
         )
     except DeltaError as error:
         if "already exists" not in str(error):
@@ -236,37 +288,53 @@ def _create(location: TableLocation, schema: pa.Schema) -> None:
         raise CommitFailedError("others created the table") from error
 
 
-def _widen(location: TableLocation, table: DeltaTable, schema: pa.Schema) -> None:
+def _widen(location: TableLocation, table: DeltaTable, schema: pa.Schema, delivery: Delivery | None) -> None:
     """Rewrites all rows in wider types, as one commit; the versions before it keep the narrower ones. Needs the rows' size on local disk.
 
     deltalake 1.6 does not write Delta's feature `typeWidening`, which would leave the files alone, and few readers know it.
     """
     wider = pa.schema([schema.field(field.name) for field in schema_of(table)])
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        for batch in stored_batches(table):
-            columns = []
-            for field in wider:
-                fitted = fit(values := batch.column(field.name), field.type)
-                if fitted.misfits is not None:
-                    raise misfit(field, values, fitted.misfits, None, REMEDY)
-                columns.append(fitted.values)
-            yield pa.record_batch(columns, schema=wider)
-
     # Reading while writing would call deltalake from a thread of its runtime, which panics.
-    with spooled(rows(), wider, location.spool_folder) as spool:
+    with spooled(widened_rows(table, wider), wider, location.spool_folder) as spool:
         write_deltalake(
             table,
             pa.RecordBatchReader.from_batches(wider, spool.batches()),
             mode="overwrite",
             schema_mode="overwrite",
             writer_properties=WRITER,
-            commit_properties=exclusive(),
+            commit_properties=preparing(delivery),
         )
 
 
-def _merge(table: DeltaTable, rows: pa.RecordBatchReader, write: Write, *, has_new_columns: bool) -> int:
-    """Updates and inserts; returns the rows updated."""
+def widened_rows(table: DeltaTable, wider: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Reads all rows in wider types.
+
+    Args:
+        table: The table.
+        wider: All of its columns, or some.
+
+    Raises:
+        ValueDoesNotFit: If a value fits the narrower type alone.
+    """
+    for batch in stored_batches(table):
+        columns = []
+        for field in wider:
+            fitted = fit(values := batch.column(field.name), field.type)
+            if fitted.misfits is not None:
+                raise misfit(field, values, fitted.misfits, None, REMEDY)
+            columns.append(fitted.values)
+        yield pa.record_batch(columns, schema=wider)
+
+
+class _Merged(NamedTuple):
+    """Rows of the table that an upsert wrote."""
+
+    updated: int
+    inserted: int
+
+
+def _merge(table: DeltaTable, rows: pa.RecordBatchReader, write: Write, marks: Sequence[Delivery], *, has_new_columns: bool) -> _Merged:
+    """Updates and inserts."""
     quoted = ['"' + key.replace('"', '""') + '"' for key in write.keys]
     merge = table.merge(
         rows,
@@ -277,6 +345,7 @@ def _merge(table: DeltaTable, rows: pa.RecordBatchReader, write: Write, *, has_n
         writer_properties=WRITER,
         # The delivery in memory, not the table: so only files that may have its keys, by their statistics, are read.
         streamed_exec=False,
-        commit_properties=exclusive(write.delivery),
+        commit_properties=exclusive(write.delivery, marks),
     )
-    return int(merge.when_matched_update_all().when_not_matched_insert_all().execute()["num_target_rows_updated"])
+    metrics = merge.when_matched_update_all().when_not_matched_insert_all().execute()
+    return _Merged(int(metrics["num_target_rows_updated"]), int(metrics["num_target_rows_inserted"]))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.real_servers.s3 import S3Server
 from servers.ingestion.tables import DatasetTable, Tables, s3_options
-from tests.real_servers.s3 import S3Server
 
 
 @pytest.fixture(params=["folder", "s3"])

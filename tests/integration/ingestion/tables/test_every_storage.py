@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from demo.real_servers.s3 import S3Server
 from servers.ingestion.table_errors import (
     InvalidColumn,
     InvalidKeys,
@@ -38,7 +39,6 @@ from servers.ingestion.tables import (
 )
 from servers.ingestion.tables.writing import TABLE_PROPERTIES
 from tests.integration.ingestion.tables.deliveries import column, rows_of, send
-from tests.real_servers.s3 import S3Server
 
 REJECT = SchemaContract(types=ContractMode.DISCARD_ROW, columns=ContractMode.DISCARD_ROW)
 

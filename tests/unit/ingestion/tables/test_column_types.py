@@ -78,7 +78,10 @@ def test_names_that_readers_stumble_over_are_refused(names: list[str]) -> None:
         (pa.bool_(), pa.int8(), None),
         (pa.list_(pa.int32()), pa.list_(pa.float64()), pa.list_(pa.float64())),
         (pa.struct([("x", pa.int8())]), pa.struct([("x", pa.int16())]), pa.struct([("x", pa.int16())])),
-        (pa.struct([("x", pa.int8())]), pa.struct([("y", pa.int8())]), None),
+        (pa.struct([("x", pa.int8())]), pa.struct([("y", pa.int8())]), pa.struct([("x", pa.int8()), ("y", pa.int8())])),
+        (pa.struct([("x", pa.int8())]), pa.struct([("x", pa.string())]), None),
+        (pa.struct([("x", pa.int8())]), pa.struct([("X", pa.int8())]), None),
+        (pa.struct([("x", pa.int8())]), pa.struct([("y", pa.null())]), pa.struct([("x", pa.int8())])),
     ],
 )
 def test_the_type_that_holds_both(table: pa.DataType, delivered: pa.DataType, common: pa.DataType | None) -> None:

@@ -147,7 +147,55 @@ def test_structs_are_cast_field_by_field() -> None:
     assert misfits_of(fitted) == [False, True]
 
 
+def test_an_object_lacks_fields_as_nulls_and_loses_none() -> None:
+    target = pa.struct([("x", pa.int64()), ("y", pa.string())])
+    fewer = pa.array([{"x": 1}, None, {"x": 2}], pa.struct([("x", pa.int64())]))
+    assert fit(fewer, target).misfits is None
+    assert fit(fewer, target).values.to_pylist() == [{"x": 1, "y": None}, None, {"x": 2, "y": None}]
+    others = pa.array([{"z": 1, "x": 1}, {"z": None, "x": 2}], pa.struct([("z", pa.int64()), ("x", pa.int64())]))
+    assert misfits_of(fit(others, target)) == [True, False]
+    assert fit(others[1:], target).values.to_pylist() == [{"x": 2, "y": None}]
+
+
+def test_objects_in_lists_lack_fields_as_nulls_and_lose_none() -> None:
+    target = pa.list_(pa.struct([("x", pa.int64()), ("y", pa.string())]))
+    values = pa.array([[{"x": "1"}], None, [], [{"x": "5"}, {"x": "q"}], [{"x": "7"}]], pa.list_(pa.struct([("x", pa.string())])))
+    fitted = fit(values, target)
+    assert misfits_of(fitted) == [False, False, False, True, False]
+    assert fitted.values.to_pylist() == [[{"x": 1, "y": None}], None, [], None, [{"x": 7, "y": None}]]
+    assert fit(values[2:3], target).values.to_pylist() == [[]]
+
+
 def test_a_shown_value_is_short_text() -> None:
     assert shown(pa.array(["x" * 5000, None]), 0) == "x" * 1000
     assert shown(pa.array(["x", None]), 1) is None
     assert shown(pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")), 0) == "2023-11-14 22:13:20.123456789"
+
+
+TEXTS = st.text(alphabet="0123456789+-.eExXaAfFnNiItTrRuUlLsSyYzZ: ()_", max_size=12) | st.sampled_from(
+    [
+        "0x1F",
+        "-0x1f",
+        "inf",
+        "-Infinity",
+        "nan(1)",
+        "1e400",
+        "2020-02-29",
+        "2020-02-29T01:02Z",
+        "2020-02-29 01:02:03.5+01:00",
+        "TRUE",
+        "-.5e-3",
+    ]
+)
+READ_FROM_TEXT = (
+    *(pa.int8(), pa.int64(), pa.float32(), pa.float64(), pa.decimal128(12, 3), pa.bool_(), pa.date32()),
+    *(pa.timestamp("us"), pa.timestamp("us", "UTC")),
+)
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=8), st.sampled_from(READ_FROM_TEXT))
+def test_a_text_fits_beside_others_if_it_fits_alone(texts: list[str], target: pa.DataType) -> None:
+    together = fit(pa.array([*texts, "no value of any type!"]), target).values[:-1]
+    alone = pa.concat_arrays([fit(pa.array([text]), target).values for text in texts])
+    assert together.is_valid() == alone.is_valid()
+    assert str(together) == str(alone)
