@@ -77,6 +77,8 @@ _TABLE = pa.table({"id": range(2000), "name": [f"row {index * 7919 % 2003}" for 
 _LONG_TEXTS = pa.table({"a": ["x" * _MEGABYTE] * 70})
 _HUGE_DECIMALS = pa.table({"a": pa.array([Decimal(1)], pa.decimal256(50, 2))})
 _FAR_DAY = pa.table({"a": pa.array([2**31 - 1], pa.int32()).cast(pa.date32())})
+_LATE_DAY = pa.table({"a": pa.array([0, 2_932_897], pa.int32()).cast(pa.date32())})
+_TWINS = pa.table({"a": pa.array([{"b": 1, "B": 2}])})
 _NANOSECONDS = pa.table({"a": pa.array([1000, 1], pa.timestamp("ns"))})
 _ONE_NAME = pa.Table.from_arrays([pa.array([1])] * 2, ["a", "a"])
 
@@ -85,8 +87,15 @@ def _parquet(table: pa.Table = _TABLE, **options: Any) -> bytes:
     return _written(lambda file: parquet.write_table(table, file, **options))
 
 
-def _orc() -> bytes:
-    return _written(lambda file: orc.write_table(_TABLE, file))
+def _orc(table: pa.Table = _TABLE) -> bytes:
+    return _written(lambda file: orc.write_table(table, file))
+
+
+def _deep() -> pa.Table:
+    kind, value = pa.int64(), 1
+    for _ in range(64):
+        kind, value = pa.list_(kind), [value]
+    return pa.table({"a": pa.array([value], kind)})
 
 
 def _stream(table: pa.Table = _TABLE) -> bytes:
@@ -209,9 +218,12 @@ _TEXTS = [
     BadFile("two-arrays.json", lambda: b'{"a":[{"x":1}],"b":[{"x":1}]}', "INVALID_JSON"),
     BadFile("latin.ndjson", lambda: b'{"a":"x"}\n{"a":"\xff"}\n', "INVALID_JSON", "line 2"),
     BadFile("deep.ndjson", lambda: b'{"a":[]}\n' + _DEEP, "INVALID_JSON", "line 2"),
+    BadFile("deep.json", lambda: b'[{"a":[[1]]},\n\n' + _DEEP + b"]", "INVALID_JSON", "line 3"),
+    BadFile("deep-text.ndjson", lambda: b'{"a":"x"}\n' + _DEEP, "INVALID_JSON", "line 2", read={"column_types": {"a": "string"}}),
     BadFile("no-name.ndjson", lambda: b'{"":1}\n', "INVALID_HEADER"),
-    BadFile("nul-within.ndjson", lambda: b'{"a":{"b\\u0000":1}}\n', "COLUMN_INVALID"),
-    BadFile("twice-within.ndjson", lambda: b'{"a":{"b":1,"B":2}}\n', "COLUMN_INVALID"),
+    BadFile("nul-within.ndjson", lambda: b'{"a":{"b\\u0000":1}}\n', "INVALID_HEADER", "column 'a.b\\x00'"),
+    BadFile("twice-within.ndjson", lambda: b'{"a":{"b":1,"B":2}}\n', "INVALID_HEADER", "column 'a.B'"),
+    BadFile("twice-within.json", lambda: b'[{"a":[{"b":1}]},\n{"a":[{"B":2}]}]', "INVALID_HEADER", "column 'a.B'"),
     BadFile("nothing-within.ndjson", lambda: b'{"a":{}}\n', "UNSUPPORTED_COLUMN_TYPE", "column 'a'"),
     BadFile("digits.ndjson", lambda: b'{"a":1}\n{"a":0.12345678901234567891}\n', "VALUE_DOES_NOT_FIT", "line 2, column 'a'"),
 ]
@@ -248,7 +260,12 @@ _TYPED = [
     BadFile("twice.parquet", lambda: _stream(_ONE_NAME), "INVALID_HEADER", "column 'a'"),
     BadFile("huge-decimals.arrow", lambda: _stream(_HUGE_DECIMALS), "UNSUPPORTED_COLUMN_TYPE", "column 'a'"),
     BadFile("nanoseconds.arrow", lambda: _stream(_NANOSECONDS), "VALUE_DOES_NOT_FIT", "line 2, column 'a'"),
-    BadFile("far-day.arrow", lambda: _stream(_FAR_DAY), "VALUE_DOES_NOT_FIT"),
+    BadFile("far-day.arrow", lambda: _stream(_FAR_DAY), "VALUE_DOES_NOT_FIT", "line 1, column 'a'"),
+    BadFile("late-day.parquet", lambda: _parquet(_LATE_DAY), "VALUE_DOES_NOT_FIT", "line 2, column 'a'"),
+    BadFile("far-day.orc", lambda: _orc(_FAR_DAY), "VALUE_DOES_NOT_FIT", "line 1, column 'a'"),
+    BadFile("far-day.avro", lambda: _avro({"type": "int", "logicalType": "date"}, [{"a": 2**31 - 1}]), "VALUE_DOES_NOT_FIT", "line 1"),
+    BadFile("twice-within.parquet", lambda: _parquet(_TWINS), "INVALID_HEADER", "column 'a.B'"),
+    BadFile("deep.orc", lambda: _orc(_deep()), "UNSUPPORTED_COLUMN_TYPE", "column 'a'"),
     BadFile("cut-off.arrow", lambda: _cut(_stream()), "CORRUPT_FILE"),
     BadFile("cut-off.feather", lambda: _cut(_feather()), "CORRUPT_FILE"),
     BadFile("first.feather", lambda: b"FEA1" + bytes(20), "CORRUPT_FILE"),
@@ -277,6 +294,8 @@ _BOOKS = [
     BadFile("no-directory.xlsx", lambda: _xlsx().replace(b"PK\x05\x06", b"PK\x05\x07"), "CORRUPT_FILE"),
     BadFile("cut-off.xls", lambda: _cut(XLS), "CORRUPT_FILE"),
     BadFile("no-sheet.xlsx", _xlsx, "INVALID_READ_OPTIONS", read={"sheet": "T"}),
+    BadFile("nul-sheet.xls", lambda: XLS, "INVALID_READ_OPTIONS", read={"sheet": "\0"}),
+    BadFile("quote.tsv", lambda: b"a,b\n1,2\n", "INVALID_READ_OPTIONS", read={"quote": ","}),
 ]
 
 _MISNAMED = [

@@ -11,6 +11,7 @@ import pyarrow as pa
 from servers.ingestion.errors import CorruptFile, EmptyFile
 from servers.ingestion.readers.batches import Source, read_ahead
 from servers.ingestion.readers.byte_streams import check_growth, is_of_the_machine
+from servers.ingestion.readers.columns import check_depth
 from servers.ingestion.readers.options import ReadLimits
 from servers.runtime.errors import DomainError
 
@@ -75,7 +76,7 @@ def open_parquet(path: Path, name: str, limits: ReadLimits) -> Iterator[Source]:
                 yield from map(_checked, ahead)
 
         with refusing_damage(name, "Parquet"):
-            schema = _decoded(file.schema_arrow)
+            schema = _decoded(file.schema_arrow, name)
         yield Source(schema, batches)
 
 
@@ -93,7 +94,7 @@ def open_orc(path: Path, name: str, limits: ReadLimits) -> Iterator[Source]:
     with refusing_damage(name, "ORC"):
         # As a fragment, because `ORCFile` gives no less than a whole stripe.
         fragment = dataset.OrcFileFormat().make_fragment(str(path), LocalFileSystem())
-        schema = _decoded(fragment.physical_schema)
+        schema = _decoded(fragment.physical_schema, name)
 
     def batches() -> Iterator[pa.RecordBatch]:
         with refusing_damage(name, "ORC"):
@@ -119,7 +120,7 @@ def open_arrow(path: Path, name: str) -> Iterator[Source]:
     is_file = head == _FILE_MAGIC
     # Mapped, so that a batch that holds the whole table costs no memory before it is cut.
     with refusing_damage(name, "Arrow"), pa.memory_map(str(path)) as mapped:
-        schema = _decoded((pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)).schema)
+        schema = _decoded((pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)).schema, name)
 
     def batches() -> Iterator[pa.RecordBatch]:
         with refusing_damage(name, "Arrow"), pa.memory_map(str(path)) as again:
@@ -139,8 +140,9 @@ def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _decoded(schema: pa.Schema) -> pa.Schema:
-    """The schema, once all of its names have proved to be text."""
+def _decoded(schema: pa.Schema, name: str) -> pa.Schema:
+    """The schema, once it has proved to be flat enough, and all of its names to be text."""
+    check_depth(schema, name)
     for field in schema:
         _decode(field)
     return schema

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 
+from servers.ingestion.date_range import RANGE
 from servers.ingestion.errors import EmptyFile, UnsupportedColumnType, ValueDoesNotFit
 from servers.ingestion.readers.arrow_files import refusing_damage
 from servers.ingestion.readers.batches import Source
 from servers.ingestion.readers.byte_streams import check_growth
+from servers.ingestion.readers.columns import MAX_DEPTH
 from servers.ingestion.readers.options import ReadLimits
 from servers.ingestion.readers.text_types import MAX_DIGITS
 
@@ -54,17 +56,10 @@ def open_avro(path: Path, name: str, limits: ReadLimits) -> Iterator[Source]:
     """
     if not path.stat().st_size:
         raise EmptyFile("the file has no bytes. Is the upload complete?", file=name)
-    with path.open("rb") as file:
-        with refusing_damage(name, "Avro", Exception):
-            written: Any = fastavro.block_reader(file).writer_schema
-        if not isinstance(written, dict) or written.get("type") != "record":
-            raise UnsupportedColumnType("the schema is no record, so it has no columns. Write records", file=name)
-        if not written["fields"]:
-            raise UnsupportedColumnType("the record has no fields, so there are no columns", file=name)
-        if not _takes_bytes(written):
-            raise UnsupportedColumnType("no field of the record takes room, so a file of no size has rows without end", file=name)
-        columns = [(field["name"], _Types(name, field["name"]).of(field["type"])) for field in written["fields"]]
-    schema = pa.schema(columns)
+    with path.open("rb") as file, refusing_damage(name, "Avro", Exception):
+        written: Any = fastavro.block_reader(file).writer_schema
+    schema = record_schema(written, name)
+    has_times = "'logicalType'" in str(written)
     with_uuids = {field["name"] for field in written["fields"] if "'uuid'" in str(field["type"])}
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -82,7 +77,7 @@ def open_avro(path: Path, name: str, limits: ReadLimits) -> Iterator[Source]:
                 records = iter(block)
                 while True:
                     with refusing_damage(name, "Avro", Exception):
-                        rows: list[Any] = list(islice(records, _ROWS_AT_ONCE))
+                        rows = _rows(islice(records, _ROWS_AT_ONCE), rows_before, name, has_times=has_times)
                     if not rows:
                         break
                     yield _batch(rows, schema, with_uuids, rows_before, name)
@@ -91,10 +86,52 @@ def open_avro(path: Path, name: str, limits: ReadLimits) -> Iterator[Source]:
     yield Source(schema, batches)
 
 
+def record_schema(written: Any, name: str) -> pa.Schema:
+    """Returns the columns of an Avro record.
+
+    Args:
+        written: The schema, as fastavro parses it.
+        name: What the sender calls the file.
+
+    Raises:
+        UnsupportedColumnType: If it is no record, or a field has a type that no column holds.
+    """
+    if not isinstance(written, dict) or written.get("type") != "record":
+        raise UnsupportedColumnType("the schema is no record, so it has no columns. Write records", file=name)
+    if not written["fields"]:
+        raise UnsupportedColumnType("the record has no fields, so there are no columns", file=name)
+    if not _takes_bytes(written):
+        raise UnsupportedColumnType("no field of the record takes room, so a file of no size has rows without end", file=name)
+    return pa.schema([(field["name"], _column_type(field, name)) for field in written["fields"]])
+
+
+def _column_type(field: Any, name: str) -> pa.DataType:
+    try:
+        return _Types(name, field["name"]).of(field["type"])
+    except RecursionError:
+        text = f"types are nested more than {MAX_DEPTH} levels deep, which is the limit. Flatten them"
+        raise UnsupportedColumnType(text, file=name, column=field["name"]) from None
+
+
+def _rows(records: Iterable[Any], rows_before: int, name: str, *, has_times: bool) -> list[Any]:
+    """Reads records. fastavro makes Python's dates and times of them, which do not have all that the file may say."""
+    rows: list[Any] = []
+    try:
+        rows.extend(records)
+    except UnicodeDecodeError:
+        raise
+    except (OverflowError, ValueError):
+        if not has_times:
+            raise
+        text = f"there is a date or time beyond {RANGE}, which are all that tables hold, or the file is damaged. Correct it"
+        raise ValueDoesNotFit(text, file=name, line=rows_before + len(rows) + 1) from None
+    return rows
+
+
 def _batch(rows: list[Any], schema: pa.Schema, with_uuids: set[str], rows_before: int, name: str) -> pa.RecordBatch:
     columns = []
     for field in schema:
-        values = [_without_uuids(row[field.name]) for row in rows] if field.name in with_uuids else [row[field.name] for row in rows]
+        values = [without_uuids(row[field.name]) for row in rows] if field.name in with_uuids else [row[field.name] for row in rows]
         try:
             columns.append(pa.array(values, field.type))
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
@@ -104,12 +141,12 @@ def _batch(rows: list[Any], schema: pa.Schema, with_uuids: set[str], rows_before
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _without_uuids(value: Any) -> Any:
+def without_uuids(value: Any) -> Any:
     """The value with UUIDs as text, which they are in the file."""
     if isinstance(value, dict):
-        return {key: _without_uuids(item) for key, item in value.items()}
+        return {key: without_uuids(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_uuids(item) for item in value]
+        return [without_uuids(item) for item in value]
     return str(value) if isinstance(value, uuid.UUID) else value
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from servers.ingestion.errors import FileTooLarge, InvalidHeader, InvalidReadOptions, shown
+from servers.ingestion.errors import FileTooLarge, InvalidHeader, InvalidReadOptions, UnsupportedColumnType, shown
 from servers.ingestion.readers.options import ReadLimits, ReadOptions
 from servers.ingestion.readers.plain_types import plain_type
+
+MAX_DEPTH = 64
+"""Most levels of lists, structs and maps, a row being the first; every one of them is a level of recursion for whoever reads the table."""
 
 
 def named(header: Sequence[str], width: int, name: str, limits: ReadLimits) -> tuple[list[str], list[str]]:
@@ -41,6 +44,51 @@ def check_names(names: Sequence[str], name: str) -> None:
             text = f"columns {places[column]} and {index} are both called {shown(column)}. Give each a name of its own"
             raise InvalidHeader(text, file=name, column=column)
         places[column] = index
+
+
+def check_names_within(columns: Iterable[pa.Field], name: str) -> None:
+    """Refuses names within columns that no table tells apart, as case does not count, or that have a NUL.
+
+    Raises:
+        InvalidHeader: If there is one; names the path down to it.
+    """
+    for field in columns:
+        _check_within(field.type, field.name, name)
+
+
+def _check_within(given: pa.DataType, path: str, name: str) -> None:
+    if not pa.types.is_nested(given):
+        return
+    seen: dict[str, str] = {}
+    for place in range(given.num_fields):
+        field = given.field(place)
+        inner = path
+        if pa.types.is_struct(given):
+            inner = f"{path}.{field.name}"
+            if "\0" in field.name:
+                raise InvalidHeader("the name has a NUL character. Give it another", file=name, column=inner)
+            folded = field.name.casefold()
+            if folded in seen:
+                text = f"{shown(seen[folded])} beside it has the same name, as case does not count. Give each a name of its own"
+                raise InvalidHeader(text, file=name, column=inner)
+            seen[folded] = field.name
+        _check_within(field.type, inner, name)
+
+
+def check_depth(schema: pa.Schema, name: str) -> None:
+    """Refuses columns with too many lists, structs and maps within each other. Recurses into none of them.
+
+    Raises:
+        UnsupportedColumnType: If there is one.
+    """
+    for column in schema:
+        level = [column.type]
+        for _ in range(MAX_DEPTH):
+            nested = [given for given in level if pa.types.is_nested(given)]
+            level = [given.field(place).type for given in nested for place in range(given.num_fields)]
+        if level:
+            text = f"lists, structs and maps are nested more than {MAX_DEPTH} levels deep, which is the limit. Flatten them"
+            raise UnsupportedColumnType(text, file=name, column=column.name)
 
 
 def check_width(width: int, name: str, limits: ReadLimits) -> None:

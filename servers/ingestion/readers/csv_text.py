@@ -166,6 +166,9 @@ def find_layout(file: TextFile) -> Layout:
         # The last line of a sample may be half a line.
         usable = (lines if is_whole else lines[:-1])[options.skip_rows :]
         delimiter = options.delimiter or _sniffed(usable, options)
+        if delimiter in (options.quote, options.escape):
+            text = f"the delimiter seems to be {delimiter!r}, which `quote` or `escape` is, too. Set `delimiter` if it is another"
+            raise InvalidReadOptions(text, file=file.name)
         records = _reader(usable, delimiter, options, strict=True)
         is_broken = False
         try:

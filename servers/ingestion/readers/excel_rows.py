@@ -151,7 +151,8 @@ def _loaded(path: Path, name: str, options: ReadOptions, limits: ReadLimits) -> 
         is_zip = file.read(2) == _ZIP_MAGIC
     if is_zip:
         scan(path, name, options.sheet, limits)
-    elif not _survives(path, options.sheet):
+    # No sheet has a NUL in its name, and no argument of a program.
+    elif not _survives(path, "" if "\0" in options.sheet else options.sheet):
         raise CorruptFile("the spreadsheet is damaged, or is no .xls, or needs too much memory. Save it again as .xlsx", file=name)
     try:
         book = calamine.CalamineWorkbook.from_path(str(path))

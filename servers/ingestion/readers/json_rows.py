@@ -29,16 +29,16 @@ from servers.ingestion.errors import (
 )
 from servers.ingestion.readers.batches import Source
 from servers.ingestion.readers.byte_streams import BLOCK_BYTES, InflatedBytes, open_bytes
-from servers.ingestion.readers.columns import check_names, check_width, overrides
+from servers.ingestion.readers.columns import MAX_DEPTH, check_names, check_width, overrides
 from servers.ingestion.readers.json_array import ObjectTexts, array_place, objects
 from servers.ingestion.readers.json_types import (
-    MAX_DEPTH,
+    MAX_TEXT_DEPTH,
     Clash,
     LossyNumber,
     TooDeep,
     TooManyDigits,
-    depth,
     field_count,
+    is_deeper,
     joined,
     json_name,
     settled,
@@ -146,14 +146,14 @@ class _JsonRows:
         self._names.update(dict.fromkeys(chain.from_iterable(rows.values)))
         check_width(len(self._names), self._name, self._limits)
         values = self._without_overrides(rows.values)
+        if self._options.column_types:
+            self._check_depth(values, rows.texts, rows.lines, MAX_DEPTH)
         try:
             array = pa.array(values)
             hides_booleans = _has_booleans(rows.texts) and any(_may_hide_booleans(field, values) for field in array.type)
             found = self._found_slowly(values, rows.lines) if hides_booleans else joined(self._found, array.type)
         except (Clash, pa.ArrowException, OverflowError, TypeError, ValueError):
             found, array = self._found_slowly(values, rows.lines), None
-        if depth(found) > MAX_DEPTH:
-            raise self._too_deep(rows.lines[0])
         check_width(field_count(found), self._name, self._limits)
         self._found = found
         for field in found:
@@ -185,13 +185,13 @@ class _JsonRows:
                 text = f"{shown(error.text)} has more digits than a number keeps".replace("'", "")
                 hint = "Set `column_types` of the column to decimal128 or string to keep them, or to float64 to round"
                 raise ValueDoesNotFit(f"{text}. {hint}", file=self._name, line=line, column=_dotted(error.path)) from None
-            except TooDeep:
-                raise self._too_deep(line) from None
         return found
 
-    def _too_deep(self, line: int) -> InvalidJson:
-        text = f"lists and objects are nested more than {MAX_DEPTH} levels deep, which is the limit"
-        return InvalidJson(text, file=self._name, line=line)
+    def _check_depth(self, values: list[dict[str, Any]], texts: list[bytes], lines: list[int], levels: int) -> None:
+        for value, text, line in zip(values, texts, lines, strict=True):
+            if text.count(b"[") + text.count(b"{") > levels and is_deeper(value, levels):
+                message = f"lists and objects are nested more than {levels} levels deep, which is the limit"
+                raise InvalidJson(message, file=self._name, line=line)
 
     def _without_overrides(self, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
         wanted = self._options.column_types
@@ -289,8 +289,10 @@ class _JsonRows:
         for value, line in zip(values, lines, strict=True):
             if type(value) is not dict:
                 raise InvalidJson(f'every row is an object, such as {{"a": 1}}; got {shown(value)}', file=self._name, line=line)
-        if not _keeps_digits(b"\n".join(texts)):
-            values = [value if _keeps_digits(text) else _exact(text) for text, value in zip(texts, values, strict=True)]
+        # A column that stays text may be deeper.
+        self._check_depth(values, texts, lines, MAX_TEXT_DEPTH if self._options.column_types else MAX_DEPTH)
+        if not keeps_digits(b"\n".join(texts)):
+            values = [value if keeps_digits(text) else exact_row(text) for text, value in zip(texts, values, strict=True)]
         return values
 
     def _not_json(self, texts: list[bytes], lines: list[int]) -> InvalidJson:
@@ -325,7 +327,7 @@ def _part(rows: Rows, start: int, size: int) -> Rows:
     return Rows(rows.values[part], rows.texts[part], rows.lines[part])
 
 
-def _keeps_digits(text: bytes) -> bool:
+def keeps_digits(text: bytes) -> bool:
     """Whether orjson keeps every number in a text as it is written. Digits in strings may make this false for nothing."""
     shapes = text.translate(_SHAPES)
     has_exponents = any(shape in shapes for shape in _EXPONENT_SHAPES)
@@ -359,7 +361,8 @@ def _has_booleans(texts: list[bytes]) -> bool:
     return any(b"true" in text or b"false" in text for text in texts)
 
 
-def _exact(text: bytes) -> dict[str, Any]:
+def exact_row(text: bytes) -> dict[str, Any]:
+    """Parses an object with numbers that orjson would round; those that no float keeps come as `LossyNumber`."""
     row: dict[str, Any] = json.loads(text, parse_float=lambda number: float(number) if keeps_number(number) else LossyNumber(number))
     return row
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
+from servers.ingestion.readers.columns import MAX_DEPTH
 from servers.ingestion.readers.text_types import MAX_DIGITS
 
 BIG_INTEGER = pa.decimal128(MAX_DIGITS, 0)
-MAX_DEPTH = 64
-"""Most levels of lists and objects; every one of them is a level of recursion for whoever reads the table."""
+MAX_TEXT_DEPTH = 250
+"""Most levels where they stay text; orjson writes no more than 254."""
 
 _INT64 = range(-(2**63), 2**63)
 _JSON_NAMES = {
@@ -143,11 +145,15 @@ def field_count(given: pa.DataType) -> int:
     return field_count(given.value_type) if pa.types.is_list(given) else 0
 
 
-def depth(given: pa.DataType) -> int:
-    """Levels of lists and objects."""
-    if pa.types.is_struct(given):
-        return 1 + max((depth(field.type) for field in given), default=0)
-    return 1 + depth(given.value_type) if pa.types.is_list(given) else 0
+def is_deeper(row: dict[str, Any], levels: int) -> bool:
+    """Whether a row has more than so many levels of lists and objects, itself being the first. Recurses into none of them."""
+    level: list[Any] = [row]
+    for _ in range(levels):
+        inner = chain.from_iterable(outer.values() if type(outer) is dict else outer for outer in level)
+        level = [value for value in inner if type(value) in (dict, list)]
+        if not level:
+            return False
+    return True
 
 
 def json_name(given: pa.DataType) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from servers.ingestion.date_range import RANGE, first_unstorable
 from servers.ingestion.errors import UnsupportedColumnType, ValueDoesNotFit, shown
 from servers.ingestion.readers.batches import Source, check_cells, even
 from servers.ingestion.readers.byte_streams import local_file
-from servers.ingestion.readers.columns import check_names, check_width, overrides
+from servers.ingestion.readers.columns import check_depth, check_names, check_names_within, check_width, overrides
 from servers.ingestion.readers.detection import detect
 from servers.ingestion.readers.options import Compression, Format, ReadLimits, ReadOptions
 from servers.ingestion.readers.plain_types import notes, plain_array, plain_type
@@ -65,8 +66,15 @@ class Rows:
             columns = [self._column(values, field, rows) for values, field in zip(batch.columns, self.schema, strict=True)]
             plain = pa.RecordBatch.from_arrays(columns, schema=self.schema)
             check_cells(plain, rows + 1, self._source.line_of, self._name, self._limits)
+            self._check_dates(plain, rows)
             rows += plain.num_rows
             yield plain
+
+    def _check_dates(self, batch: pa.RecordBatch, rows_before: int) -> None:
+        for name, values in zip(batch.schema.names, batch.columns, strict=True):
+            if (row := first_unstorable(values)) is not None:
+                text = f"there is a date beyond {RANGE}, which are all that tables hold. Correct it, or write the column as text"
+                raise ValueDoesNotFit(text, file=self._name, line=self._source.line_of(rows_before + row + 1), column=name)
 
     def _column(self, values: pa.Array, field: pa.Field, rows_before: int) -> pa.Array:
         def fits(part: pa.Array) -> bool:
@@ -111,6 +119,7 @@ def open_rows(path: Path, name: str, options: ReadOptions, limits: ReadLimits) -
         names = source.schema.names
         check_width(len(names), name, limits)
         check_names(names, name)
+        check_depth(source.schema, name)
         schema, warnings = source.schema, source.warnings
         if not source.is_plain:
             wanted = overrides(names, options, name)
@@ -120,6 +129,7 @@ def open_rows(path: Path, name: str, options: ReadOptions, limits: ReadLimits) -
                     raise _unsupported(field.type, field.name, name)
             warnings = (*warnings, *chain.from_iterable(notes(field) for field in schema if field.name not in wanted))
             schema = pa.schema(list(zip(names, types, strict=True)))
+        check_names_within((field for field in schema if field.name not in options.column_types), name)
         yield Rows(file_format, compression, schema, warnings, name, source, limits)
 
 
