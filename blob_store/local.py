@@ -7,8 +7,8 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -154,13 +154,17 @@ class LocalBlobStore:
         """Check an upload and make it a blob; see `BlobStore.complete`."""
         return self._uploads.complete(upload_id, digest, self.stat)
 
+    def opened_upload(self, upload_id: str, folder: Path) -> AbstractContextManager[Path]:  # noqa: ARG002
+        """Give an upload as a file, where it lies; see `BlobStore.opened_upload`."""
+        return self._uploads.opened(upload_id)
+
     def abort_upload(self, upload_id: str) -> None:
         """Take an upload away; see `BlobStore.abort_upload`."""
         self._uploads.abort(upload_id)
 
-    def remove_stale(self, before: datetime) -> int:
+    def remove_stale(self, before: datetime, *, keep: Collection[str] = ()) -> int:
         """Take away temporary files and uploads not touched since then; see `BlobStore.remove_stale`."""
-        removed = self._uploads.remove_stale(before)
+        removed = self._uploads.remove_stale(before, keep)
         for entry in os.scandir(self._tmp):
             try:
                 if _time(entry.stat()) < before:

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalUploads"]
 
 _TURN_BYTES = 16
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 class LocalUploads:
@@ -155,11 +156,27 @@ class LocalUploads:
         except UploadNotFound:
             return
 
-    def remove_stale(self, before: datetime) -> int:
+    @contextmanager
+    def opened(self, upload_id: str) -> Iterator[Path]:
+        """Give an upload as a file; what is removed meanwhile can be read to its end."""
+        path = self._folder(upload_id) / "data"
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise UploadNotFound(upload_id) from None
+        try:
+            opened = _DESCRIPTORS / str(descriptor)
+            yield opened if opened.exists() else path
+        finally:
+            os.close(descriptor)
+
+    def remove_stale(self, before: datetime, keep: Collection[str]) -> int:
         """Take away uploads that nobody wrote to since then."""
         removed = 0
         for entry in os.scandir(self._root):
             folder = Path(entry.path)
+            if entry.name in keep:
+                continue
             try:
                 touched = max([folder.stat().st_mtime, *(found.stat().st_mtime for found in os.scandir(folder))])
             except (FileNotFoundError, NotADirectoryError):

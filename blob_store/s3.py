@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -226,13 +227,19 @@ class S3BlobStore:
         """Check an upload and make it a blob; see `BlobStore.complete`."""
         return self._uploads.complete(upload_id, digest, self.stat, self._renew, self._send)
 
+    def opened_upload(self, upload_id: str, folder: Path) -> AbstractContextManager[Path]:
+        """Give an upload as a file, a copy of it; see `BlobStore.opened_upload`."""
+        return self._uploads.opened(upload_id, folder)
+
     def abort_upload(self, upload_id: str) -> None:
         """Take an upload away; see `BlobStore.abort_upload`."""
         self._uploads.abort(upload_id)
 
-    def remove_stale(self, before: datetime) -> int:
+    def remove_stale(self, before: datetime, *, keep: Collection[str] = ()) -> int:
         """Take away uploads and parts not touched since then; see `BlobStore.remove_stale`."""
-        return self._uploads.remove_stale(before) + abort_multipart_before(self._client, self._bucket, self._objects, before.timestamp())
+        return self._uploads.remove_stale(before, keep) + abort_multipart_before(
+            self._client, self._bucket, self._objects, before.timestamp()
+        )
 
     def check(self) -> None:
         """Find out whether the bucket can be reached; see `BlobStore.check`."""

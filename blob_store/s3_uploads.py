@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
+from pathlib import Path
 
 from minio import Minio
 from minio.commonconfig import ComposeSource
@@ -20,6 +22,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
 from blob_store.digest import CHUNK_BYTES, BesideHasher, digest_of, hex_of
+from blob_store.durable_files import full_disk_is_typed, write_all
 from blob_store.errors import (
     BlobNotFound,
     BlobTooLarge,
@@ -148,7 +151,17 @@ class S3Uploads:
         with contextlib.suppress(UploadNotFound):  # no upload can have such an id
             self._remove(self._folder(upload_id))
 
-    def remove_stale(self, before: datetime) -> int:
+    @contextlib.contextmanager
+    def opened(self, upload_id: str, folder: Path) -> Iterator[Path]:
+        """Give an upload as a file, a copy of it."""
+        _, pieces = self._look_up(upload_id)
+        with tempfile.NamedTemporaryFile(prefix="upload-", dir=folder, buffering=0) as copy:
+            with full_disk_is_typed():
+                for chunk in self._read(pieces):
+                    write_all(copy.fileno(), chunk)
+            yield Path(copy.name)
+
+    def remove_stale(self, before: datetime, keep: Collection[str]) -> int:
         """Take away uploads that nobody wrote to since then."""
         with typed_s3_errors():
             listed = self._client.list_objects(self._bucket, prefix=self._prefix, recursive=True)
@@ -156,7 +169,7 @@ class S3Uploads:
                 (folder, max((found.last_modified for found in objects if found.last_modified), default=before))
                 for folder, objects in groupby(listed, lambda found: str(found.object_name)[len(self._prefix) :].partition("/")[0])
             ]
-        stale = [folder for folder, touched in newest if touched < before]
+        stale = [folder for folder, touched in newest if touched < before and folder not in keep]
         for folder in stale:
             self._remove(f"{self._prefix}{folder}/")
         return len(stale)

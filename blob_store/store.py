@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -298,15 +299,28 @@ class BlobStore(Protocol):
         """
         ...
 
+    def opened_upload(self, upload_id: str, folder: Path) -> AbstractContextManager[Path]:
+        """Give what an upload has so far as a file, for as long as a block runs. Its name says nothing.
+
+        Args:
+            upload_id: Which.
+            folder: For a copy, where the store is elsewhere.
+
+        Raises:
+            UploadNotFound: If there is none, or no more.
+        """
+        ...
+
     def abort_upload(self, upload_id: str) -> None:
         """Take an upload away. Nothing happens where there is none."""
         ...
 
-    def remove_stale(self, before: datetime) -> int:
+    def remove_stale(self, before: datetime, *, keep: Collection[str] = ()) -> int:
         """Take away what interrupted writers left: uploads and temporary files not touched since then.
 
         Args:
             before: A time in UTC; well in the past, since uploads may pause.
+            keep: Uploads that somebody needs, however long nobody wrote to them.
 
         Returns:
             How many were taken away.

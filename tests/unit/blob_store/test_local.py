@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from blob_store import DigestMismatch, LocalBlobStore, StorageFull, StoreUnavailable, fetch_file, sha256_of
+from tests.clean_fork import run_in_fork
+from tests.unit.blob_store.killed_writer import CONTENT, write_and_die
 
 MIB = 1 << 20
 
@@ -150,78 +153,38 @@ def test_a_folder_that_is_gone_is_unavailable(tmp_path: Path) -> None:
         store.check()
 
 
-KILLED_AT_A_SYSTEM_CALL = """
-import json, os, signal, sys
-from pathlib import Path
-import blob_store.local, blob_store.local_uploads, blob_store.durable_files
-from blob_store import LocalBlobStore, sha256_of
-
-root, way, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-calls = []
-
-def counted(name, real):
-    def call(*args, **kwargs):
-        calls.append(name)
-        if len(calls) == at:
-            if name == "write":  # in the middle of it
-                real(args[0], args[1][: len(args[1]) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args, **kwargs)
-    return call
-
-store = LocalBlobStore(root)
-content = b"0123456789" * 1000
-source = root.parent / f"source-{way}-{at}"
-source.write_bytes(content)
-for name in "open write pwrite fsync fdatasync close utime unlink mkdir replace rename fchmod rmdir ftruncate".split():
-    setattr(os, name, counted(name, getattr(os, name)))
-if way == "put":
-    store.put([content[:5000], content[5000:]])
-elif way == "put_file":
-    store.put_file(source, take_ownership=True)
-else:
-    digest = sha256_of(content)
-    upload_id = store.begin_upload(digest if way == "upload" else None, len(content))
-    store.append(upload_id, 0, [content[:5000]])
-    store.append(upload_id, 5000, [content[5000:]])
-    store.complete(upload_id, digest)
-print(json.dumps(calls))
-"""
-
-
 @pytest.mark.parametrize("way", ["put", "put_file", "upload", "upload without a digest"])
 def test_killed_at_any_system_call_a_blob_is_there_whole_or_not_at_all(tmp_path: Path, way: str) -> None:
-    content = b"0123456789" * 1000
     seen: set[bool] = set()
     for at in range(1, 200):
         root = tmp_path / f"{way}-{at}"
-        result = run(KILLED_AT_A_SYSTEM_CALL, root, way, at)
-        if result.returncode == 0:
+        ending = run_in_fork(partial(write_and_die, root, way, at))
+        if ending.status == 0:
             break
-        assert result.returncode == -9, result.stderr
+        assert ending.status == -signal.SIGKILL, ending
         store = LocalBlobStore(root)
         found = [store.open(blob.digest).read_all() for blob in store.iterate()]
-        assert found in ([], [content])
+        assert found in ([], [CONTENT])
         seen.add(bool(found))
         # Whoever comes after can do it all, and nothing of the dead one stays.
-        assert store.put([content]).digest == sha256_of(content)
+        assert store.put([CONTENT]).digest == sha256_of(CONTENT)
         store.remove_stale(datetime.now(UTC) + timedelta(hours=1))
         assert [name.split("/")[0] for name in files_of(root)] == ["objects"]
     else:
         pytest.fail("the writer never came to its end")
     assert seen == {True, False}
-    assert len(json.loads(result.stdout)) == at - 1 > 10
+    assert len(ending.answer) == at - 1 > 10
 
 
 @pytest.mark.parametrize("way", ["upload", "upload without a digest"])
 def test_killed_while_completing_an_upload_can_be_completed_by_somebody_else(tmp_path: Path, way: str) -> None:
-    content = b"0123456789" * 1000
     outcomes: set[str] = set()
     for at in range(1, 200):
         root = tmp_path / str(at)
-        result = run(KILLED_AT_A_SYSTEM_CALL, root, way, at)
-        if result.returncode == 0:
+        ending = run_in_fork(partial(write_and_die, root, way, at))
+        if ending.status == 0:
             break
+        assert ending.status == -signal.SIGKILL, ending
         store = LocalBlobStore(root)
         for upload_id in uploads_of(root):
             if not (root / "uploads" / upload_id / "data").exists():
@@ -230,8 +193,8 @@ def test_killed_while_completing_an_upload_can_be_completed_by_somebody_else(tmp
                 offset = store.upload(upload_id).offset
                 assert offset in (0, 2500, 5000, 7500, 10000)
                 outcomes.add(f"at {offset}")
-                store.append(upload_id, offset, [content[offset:]])
-            assert store.open(store.complete(upload_id, sha256_of(content)).digest).read_all() == content
+                store.append(upload_id, offset, [CONTENT[offset:]])
+            assert store.open(store.complete(upload_id, sha256_of(CONTENT)).digest).read_all() == CONTENT
     assert {"at 0", "at 2500", "at 5000", "at 7500", "at 10000", "stored already"} <= outcomes
 
 
