@@ -1,0 +1,1 @@
+"""Streams of rows: batches that are written as they come, each once, and acknowledged in order."""
