@@ -1,0 +1,73 @@
+"""The contract of subscriptions: convert, call, convert."""
+
+# ruff: noqa: D102 - method names and their documentation are the contract's
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from mlops.ingestion.v1 import subscription_service_pb2 as pb
+from mlops.ingestion.v1.subscription_service_pb2_grpc import SubscriptionServiceServicer
+
+from servers.ingestion.converters import listing_from_proto
+from servers.ingestion.subscriptions import converters
+from servers.ingestion.subscriptions.subscribing import Subscribing
+from servers.runtime.auth import current_principal, current_project
+from servers.runtime.errors import Unavailable
+from servers.runtime.streams import should_end, wait_unless_ending
+
+
+class SubscriptionServicer(SubscriptionServiceServicer):
+    """Serves `mlops.ingestion.v1.SubscriptionService`.
+
+    Args:
+        subscribing: Makes subscriptions, stops them, and lets them go on.
+        clock: The time now.
+        make_id: Makes identifiers.
+    """
+
+    def __init__(
+        self,
+        subscribing: Subscribing,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        make_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self._subscribing = subscribing
+        self._clock = clock
+        self._make_id = make_id
+
+    def CreateSubscription(self, request: pb.CreateSubscriptionRequest, context: Any) -> pb.Subscription:
+        new = converters.subscription_from_proto(
+            request.subscription,
+            project=current_project(),
+            creator=current_principal().display_name,
+            create_time=self._clock(),
+            task_id=self._make_id(),
+        )
+        return converters.subscription_to_proto(self._subscribing.create(new, _check))
+
+    def GetSubscription(self, request: pb.GetSubscriptionRequest, context: Any) -> pb.Subscription:
+        return converters.subscription_to_proto(self._subscribing.get(current_project(), request.name))
+
+    def ListSubscriptions(self, request: pb.ListSubscriptionsRequest, context: Any) -> pb.ListSubscriptionsResponse:
+        found, token = self._subscribing.page(current_project(), listing_from_proto(request))
+        return pb.ListSubscriptionsResponse(subscriptions=map(converters.listed_to_proto, found), next_page_token=token)
+
+    def PauseSubscription(self, request: pb.PauseSubscriptionRequest, context: Any) -> pb.Subscription:
+        return converters.subscription_to_proto(self._subscribing.pause(current_project(), request.name, wait_unless_ending))
+
+    def ResumeSubscription(self, request: pb.ResumeSubscriptionRequest, context: Any) -> pb.Subscription:
+        return converters.subscription_to_proto(self._subscribing.resume(current_project(), request.name))
+
+    def DeleteSubscription(self, request: pb.DeleteSubscriptionRequest, context: Any) -> Empty:
+        self._subscribing.delete(current_project(), request.name, wait_unless_ending)
+        return Empty()
+
+
+def _check() -> None:
+    if should_end():
+        raise Unavailable("the server stops, or the caller has left; repeat the call", reason="SERVER_STOPPING")
