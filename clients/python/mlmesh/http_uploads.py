@@ -14,17 +14,17 @@ import time
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from google.protobuf import any_pb2, json_format
+from google.protobuf.message import Message
 from google.rpc import status_pb2
-from mlops.registry.v1 import registry_service_pb2
 
 from mlmesh.addresses import Address
 from mlmesh.channels import is_on_this_machine
 from mlmesh.errors import DeadlineExceeded, MeshError, Unavailable
-from mlmesh.outgoing import Outgoing
+from mlmesh.outgoing import Pieces
 from mlmesh.statuses import error_of_status
 
 if TYPE_CHECKING:
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 
     from mlmesh.aio.calls import Metadata
 
-PATH = "/api/v1/uploads/{upload_id}"
-"""Where the contract has `UploadBlob`."""
+PATHS = {
+    "mlops.registry.v1.Upload": "/api/v1/uploads/{upload_id}",
+    "mlops.ingestion.v1.DataUpload": "/api/v1/data/uploads/{upload_id}",
+}
+"""Where the contracts take the bytes of uploads, by the message that says where one stands."""
 
 _LEAST_BYTES = 1024 * 1024
 """Less goes over the channel that is open already: to open a connection would cost more than it saves."""
@@ -51,6 +54,18 @@ _MOST_SILENT = 2
 # As the options of the channel: finds out within 30 s that the network is gone, while the answer is waited for.
 _KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+
+
+class Upload(Protocol):
+    """What messages say of an upload."""
+
+    DESCRIPTOR: Any
+    id: str
+    size_bytes: int
+    offset_bytes: int
+
+
+_Upload = TypeVar("_Upload", bound=Upload)
 
 
 class HttpNotSpoken(Exception):
@@ -76,7 +91,7 @@ class HttpUploads:
         """Returns whether so many bytes are sent by HTTP."""
         return not self._is_refused and size_bytes >= _LEAST_BYTES
 
-    def attempt(self, upload: registry_service_pb2.Upload, project: str, metadata: Metadata, timeout_s: float) -> HttpUpload:
+    def attempt(self, upload: _Upload, project: str, metadata: Metadata, timeout_s: float) -> HttpUpload[_Upload]:
         """Prepares to send the rest of an upload; nothing is sent yet.
 
         Args:
@@ -94,8 +109,9 @@ class HttpUploads:
             else http.client.HTTPConnection(host, port)
         )
         query = urlencode({"offset_bytes": upload.offset_bytes, **({"project": project} if project else {})})
-        target = f"{PATH.format(upload_id=quote(upload.id, safe=''))}?{query}"
-        return HttpUpload(self, connection, target, metadata, upload.size_bytes - upload.offset_bytes, time.monotonic() + timeout_s)
+        path = PATHS[upload.DESCRIPTOR.full_name].format(upload_id=quote(upload.id, safe=""))
+        left_bytes = upload.size_bytes - upload.offset_bytes
+        return HttpUpload(self, connection, f"{path}?{query}", metadata, left_bytes, time.monotonic() + timeout_s, type(upload))
 
     def heard(self) -> None:
         """Takes note that the peer answered in HTTP/1.1."""
@@ -120,7 +136,7 @@ class HttpUploads:
         return context
 
 
-class HttpUpload:
+class HttpUpload(Generic[_Upload]):
     """One attempt to send the rest of an upload. Close it.
 
     Args:
@@ -130,10 +146,18 @@ class HttpUpload:
         metadata: What a gRPC call would carry.
         size_bytes: How many bytes are sent.
         deadline: When the caller stops waiting, in seconds of `time.monotonic`.
+        answer_type: Message that the answer is.
     """
 
     def __init__(
-        self, uploads: HttpUploads, connection: HTTPConnection, target: str, metadata: Metadata, size_bytes: int, deadline: float
+        self,
+        uploads: HttpUploads,
+        connection: HTTPConnection,
+        target: str,
+        metadata: Metadata,
+        size_bytes: int,
+        deadline: float,
+        answer_type: type[_Upload],
     ) -> None:
         self._uploads = uploads
         self._connection = connection
@@ -141,6 +165,7 @@ class HttpUpload:
         self._metadata = metadata
         self._size_bytes = size_bytes
         self._deadline = deadline
+        self._answer_type = answer_type
         self._ready = selectors.DefaultSelector()
         self._answer: BufferedReader | None = None
         self._cut: OSError | None = None
@@ -182,7 +207,7 @@ class HttpUpload:
             self._ready.register(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
             self._answer = connection.sock.makefile("rb")
 
-    def send_piece(self, outgoing: Outgoing, offset_bytes: int) -> int:
+    def send_piece(self, outgoing: Pieces, offset_bytes: int) -> int:
         """Sends the piece of a file that begins at an offset; one after the other.
 
         Returns:
@@ -206,7 +231,7 @@ class HttpUpload:
                 left = left[taken:]
         return len(piece) - len(left)
 
-    def answer(self) -> registry_service_pb2.Upload:
+    def answer(self) -> _Upload:
         """Waits for the answer.
 
         Returns:
@@ -284,10 +309,12 @@ class HttpUpload:
             raise ValueError("the upload is not open")
         return self._answer
 
-    def _read(self, response: HTTPResponse, body: bytes) -> registry_service_pb2.Upload:
+    def _read(self, response: HTTPResponse, body: bytes) -> _Upload:
         if response.status == 200:
             try:
-                return json_format.Parse(body, registry_service_pb2.Upload(), ignore_unknown_fields=True)
+                answer = self._answer_type()
+                json_format.Parse(body, cast(Message, answer), ignore_unknown_fields=True)
+                return answer
             except json_format.ParseError as error:
                 raise self._uploads.refused("the answer is no upload") from error
         refusal = error_of_json(body, response.getheader("x-request-id") or "")

@@ -49,11 +49,28 @@ class RejectedRow:
 
 
 @dataclass(frozen=True)
+class AffectedConsumer:
+    """Something that uses a dataset, and that a change of its columns touches.
+
+    Args:
+        kind: What it is: `model`, `feature view` or `pipeline`.
+        name: Its name.
+        version: Its version; empty where it has none.
+        columns: The columns it uses that change; empty where it is only known to use the dataset.
+    """
+
+    kind: str
+    name: str
+    version: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Ingestion:
     """Data on their way into a dataset, as they were when the mesh was asked.
 
     Args:
-        id: Identifier, a UUID.
+        id: Identifier, a UUID; empty where it was only validated.
         project: Its project.
         dataset: The dataset.
         source: Where the data come from: the URI, or the name of what was sent.
@@ -64,11 +81,13 @@ class Ingestion:
         rows_added: Rows that were added.
         rows_updated: Rows that took the place of others.
         rows_rejected: Rows that were left out.
+        rows_quarantined: Rows that were left out and are in quarantine.
         rejected: The first of the rows, or values, that were left out.
         version: Version of the dataset that it wrote; None until then.
         schema_changes: What changed of the dataset's columns, a sentence each.
         warnings: What a person should know about how the data were read.
         validation: What the gate found; None without one, and until then.
+        affected: Where it was only validated: what uses the dataset and is touched by `schema_changes`.
         creator: Who asked for it.
         create_time: When it was asked for.
         start_time: When work began; None until then.
@@ -86,11 +105,13 @@ class Ingestion:
     rows_added: int
     rows_updated: int
     rows_rejected: int
+    rows_quarantined: int
     rejected: tuple[RejectedRow, ...]
     version: int | None
     schema_changes: tuple[str, ...]
     warnings: tuple[str, ...]
     validation: ValidationReport | None
+    affected: tuple[AffectedConsumer, ...]
     creator: str
     create_time: datetime
     start_time: datetime | None
@@ -121,11 +142,13 @@ def ingestion_value(message: ingestion_pb2.Ingestion) -> Ingestion:
         rows_added=message.rows_added,
         rows_updated=message.rows_updated,
         rows_rejected=message.rows_rejected,
+        rows_quarantined=message.rows_quarantined,
         rejected=tuple(RejectedRow(one.row, one.column, one.value, one.reason) for one in message.rejected),
         version=message.version if message.HasField("version") else None,
         schema_changes=tuple(message.schema_changes),
         warnings=tuple(message.warnings),
         validation=report_value(message.validation) if message.HasField("validation") else None,
+        affected=tuple(AffectedConsumer(one.kind, one.name, one.version, tuple(one.columns)) for one in message.affected),
         creator=message.creator,
         create_time=message.create_time.ToDatetime(UTC),
         start_time=message.start_time.ToDatetime(UTC) if message.HasField("start_time") else None,

@@ -1,8 +1,9 @@
-"""JSON values in protobuf's `Struct`, to and fro. Its numbers are doubles, so what would lose digits is refused."""
+"""JSON values as text, and in protobuf's `Struct`, to and fro. A struct's numbers are doubles: what would lose digits is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from datetime import date, time
 from decimal import Decimal
 from math import isfinite
@@ -12,6 +13,8 @@ from typing import Any
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 _LARGEST_EXACT = 2**53
+_MOST_DIGITS = 38
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 # A level is three messages deep, and protobuf reads a hundred.
 _DEEPEST = 30
 _AS_NDJSON = "send the rows as bytes of NDJSON, which keep every digit: data, with name='rows.ndjson'"
@@ -42,7 +45,7 @@ class NotJson(ValueError):
         return self
 
 
-def fill_struct(struct: Struct, mapping: Mapping[Any, Any], depth: int = 1) -> None:
+def fill_struct(struct: Struct, mapping: Mapping[Any, Any]) -> None:
     """Puts the entries of a mapping into an empty struct.
 
     Dates and times become ISO 8601 text.
@@ -50,22 +53,26 @@ def fill_struct(struct: Struct, mapping: Mapping[Any, Any], depth: int = 1) -> N
     Args:
         struct: The struct.
         mapping: Its entries.
-        depth: Levels down to it; the first is 1.
 
     Raises:
         NotJson: A value has no place in JSON, or would lose digits there.
     """
-    if depth > _DEEPEST:
-        raise NotJson(f"is nested more than {_DEEPEST} levels deep", _AS_NDJSON)
-    for key, value in mapping.items():
-        if not isinstance(key, str):
-            raise NotJson(f"has the key {key!r}, which is not text", "name columns and fields by text")
-        try:
-            _fill(struct.fields[key], value, depth)
-        except NotJson as error:
-            raise error.within(f".{key}") from None
-        except UnicodeEncodeError:
-            raise NotJson(f"has the key {key!r}, which is not Unicode text", "remove the lone surrogate").within(f".{key!a}") from None
+    for key, value in _object(mapping, 1, _whole_in_struct).items():
+        _fill(struct.fields[key], value)
+
+
+def json_line(row: Mapping[Any, Any]) -> bytes:
+    """Returns a row as a line of NDJSON: its columns in their order, its whole numbers with all digits.
+
+    Dates and times become ISO 8601 text, and numbers without a fraction whole numbers, as in a struct.
+
+    Args:
+        row: The row.
+
+    Raises:
+        NotJson: A value has no place in JSON, or would lose digits there.
+    """
+    return _ENCODER.encode(_object(row, 1, _whole)).encode() + b"\n"
 
 
 def plain_struct(struct: Struct) -> dict[str, Any]:
@@ -91,37 +98,74 @@ def plain_value(value: Value) -> Any:
             return None
 
 
-def _fill(target: Value, value: Any, depth: int) -> None:
+def _fill(target: Value, value: Any) -> None:
     if value is None:
         target.null_value = NULL_VALUE
     elif isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, str):
-        target.string_value = _text(value)
-    elif isinstance(value, Integral):
-        target.number_value = _whole(int(value))
-    elif isinstance(value, Real) and not isinstance(value, Rational):
-        target.number_value = _floating(float(value))
-    elif isinstance(value, date | time):
-        target.string_value = _moment(value)
-    elif isinstance(value, Mapping):
+        target.string_value = value
+    elif isinstance(value, dict):
         target.struct_value.SetInParent()
-        fill_struct(target.struct_value, value, depth + 1)
-    elif isinstance(value, list | tuple):
+        for key, entry in value.items():
+            _fill(target.struct_value.fields[key], entry)
+    elif isinstance(value, list):
         target.list_value.SetInParent()
-        _fill_list(target, value, depth + 1)
+        for entry in value:
+            _fill(target.list_value.values.add(), entry)
     else:
-        raise _refusal(value)
+        target.number_value = value
 
 
-def _fill_list(target: Value, values: list[Any] | tuple[Any, ...], depth: int) -> None:
-    if depth > _DEEPEST:
-        raise NotJson(f"is nested more than {_DEEPEST} levels deep", _AS_NDJSON)
+def _plain(value: Any, depth: int, whole: Callable[[int], int]) -> Any:
+    """A value as JSON has it; `whole` checks whole numbers."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Integral):
+        return whole(int(value))
+    if isinstance(value, Real) and not isinstance(value, Rational):
+        return _floating(float(value))
+    if isinstance(value, date | time):
+        return _moment(value)
+    if isinstance(value, Mapping):
+        return _object(value, depth + 1, whole)
+    if isinstance(value, list | tuple):
+        return _list(value, depth + 1, whole)
+    raise _refusal(value)
+
+
+def _object(mapping: Mapping[Any, Any], depth: int, whole: Callable[[int], int]) -> dict[str, Any]:
+    _check_depth(depth)
+    found: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if not isinstance(key, str):
+            raise NotJson(f"has the key {key!r}, which is not text", "name columns and fields by text")
+        try:
+            key.encode()
+            found[key] = _plain(value, depth, whole)
+        except NotJson as error:
+            raise error.within(f".{key}") from None
+        except UnicodeEncodeError:
+            raise NotJson(f"has the key {key!r}, which is not Unicode text", "remove the lone surrogate").within(f".{key!a}") from None
+    return found
+
+
+def _list(values: list[Any] | tuple[Any, ...], depth: int, whole: Callable[[int], int]) -> list[Any]:
+    _check_depth(depth)
+    found = []
     for position, value in enumerate(values):
         try:
-            _fill(target.list_value.values.add(), value, depth)
+            found.append(_plain(value, depth, whole))
         except NotJson as error:
             raise error.within(f"[{position}]") from None
+    return found
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise NotJson(f"is nested more than {_DEEPEST} levels deep", _AS_NDJSON)
 
 
 def _text(value: str) -> str:
@@ -132,16 +176,22 @@ def _text(value: str) -> str:
     return value
 
 
-def _whole(value: int) -> float:
+def _whole_in_struct(value: int) -> int:
     if abs(value) > _LARGEST_EXACT:
         raise NotJson(f"{value if abs(value) < 10**40 else 'the number'} is beyond 2^53, where JSON here loses digits", _AS_NDJSON)
-    return float(value)
+    return value
 
 
-def _floating(value: float) -> float:
+def _whole(value: int) -> int:
+    if abs(value) >= 10**_MOST_DIGITS:
+        raise NotJson(f"is a whole number of more than {_MOST_DIGITS} digits, which no column holds", "give it as text")
+    return value
+
+
+def _floating(value: float) -> float | int:
     if not isfinite(value):
         raise NotJson(f"{value} is no number that JSON has", "give None where there is no value")
-    return value
+    return int(value) if value.is_integer() and abs(value) <= _LARGEST_EXACT else value
 
 
 def _moment(value: date | time) -> str:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from mlmesh.errors import InvalidArgument
 from mlmesh.files import PIECE_BYTES, Source
 
 if TYPE_CHECKING:
     from blob_store.digest import BesideHasher
+
+
+class Pieces(Protocol):
+    """What is sent in pieces."""
+
+    def read(self, offset_bytes: int) -> bytes:
+        """Reads the piece at a position; nothing at the end."""
+        ...
+
+    def check_whole(self) -> None:
+        """Makes sure that it is as long as it was said to be."""
+        ...
 
 
 class Outgoing:

@@ -33,6 +33,10 @@ class Patience:
         left_s = self._end - self._clock()
         return min(pause_s, left_s) if left_s > 0 else None
 
+    def left_s(self) -> float | None:
+        """Returns the time that is left, in seconds; None = as long as it takes."""
+        return None if self._end is None else max(0.0, self._end - self._clock())
+
     def look_s(self, most_s: float) -> float:
         """Returns how long a look may take, in seconds.
 

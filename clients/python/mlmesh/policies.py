@@ -20,6 +20,12 @@ SERVICES = {
     "registry": ("mlops.registry.v1.registry_service_pb2", "ModelRegistryService"),
     "serving": ("mlops.serving.v1.serving_service_pb2", "ModelServingService"),
     "ingestion": ("mlops.ingestion.v1.ingestion_service_pb2", "DataIngestionService"),
+    "streams": ("mlops.ingestion.v1.stream_service_pb2", "DataStreamService"),
+    "subscriptions": ("mlops.ingestion.v1.subscription_service_pb2", "SubscriptionService"),
+    "quarantine": ("mlops.ingestion.v1.quarantine_service_pb2", "QuarantineService"),
+    "schemas": ("mlops.ingestion.v1.schema_service_pb2", "DatasetSchemaService"),
+    "profiles": ("mlops.ingestion.v1.profile_service_pb2", "DatasetProfileService"),
+    "uploads": ("mlops.ingestion.v1.upload_service_pb2", "DataUploadService"),
     "system": ("mlops.system.v1.system_service_pb2", "SystemMonitorService"),
 }
 """Module and name of the service behind each sub-client."""

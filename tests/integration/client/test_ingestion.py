@@ -51,10 +51,11 @@ class TestSources:
         mesh.ingestion.ingest_data("flights", uri)
         assert sent(scene).source.uri == uri
 
-    def test_rows_travel_as_json(self, mesh: mlmesh.Mesh, scene: Scene) -> None:
+    def test_rows_travel_as_lines_of_json(self, mesh: mlmesh.Mesh, scene: Scene) -> None:
         mesh.ingestion.ingest_data("flights", ({"id": number, "time": NOON} for number in range(2)))
-        rows = [dict(row) for row in sent(scene).source.rows.rows]
-        assert rows == [{"id": 0, "time": "2026-11-27T12:00:00+00:00"}, {"id": 1, "time": "2026-11-27T12:00:00+00:00"}]
+        file = sent(scene).source.file
+        assert file.name == "rows.ndjson"
+        assert file.data == b'{"id":0,"time":"2026-11-27T12:00:00+00:00"}\n{"id":1,"time":"2026-11-27T12:00:00+00:00"}\n'
 
     def test_what_cannot_be_sent_is_refused_before_a_call(self, mesh: mlmesh.Mesh, scene: Scene) -> None:
         with pytest.raises(errors.InvalidArgument, match="row 1, delay: nan"):
@@ -336,4 +337,4 @@ def test_the_same_can_be_awaited(url: str, scene: Scene, ingestion: SmallIngesti
             assert (await mesh.ingestion.validate_data(SUITE, dataset="flights")).status == "passed"
 
     asyncio.run(scenario())
-    assert [request.source.WhichOneof("from") for request in scene.requests["IngestData"]] == ["file", "rows"]
+    assert [request.source.WhichOneof("from") for request in scene.requests["IngestData"]] == ["file", "file"]

@@ -3,19 +3,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from mlmesh.data_sources import source_message
+from mlmesh.data_sources import is_too_large, source_message
+from mlmesh.data_uploads import DataUpload
 from mlmesh.errors import InvalidArgument
 from mlmesh.json_values import plain_struct
 from mlmesh.suites import suite_message
 from mlops.ingestion.v1 import ingestion_service_pb2
 
 MIB = 1024 * 1024
+UPLOAD = DataUpload("7b0a3a2e-0000-4000-8000-000000000000", "a.csv", 5, 5, True, datetime.now(UTC))
 
 
 def test_a_text_with_a_scheme_is_a_place_and_any_other_a_path(tmp_path: Path) -> None:
@@ -33,20 +36,39 @@ def test_bytes_need_a_name_or_a_format(data: Any) -> None:
     assert source_message(data, format="csv").file.data == b"id\n1\n"
 
 
-def test_a_file_that_is_too_large_is_refused_unread_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_for_a_request_is_known_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.csv"
     path.touch()
-    os.truncate(path, 16 * MIB)
+    os.truncate(path, 15 * MIB + 1)
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it was read"))
-    with pytest.raises(InvalidArgument, match="16,777,216 bytes; a request has room for 15,728,640") as refused:
-        source_message(path)
-    assert refused.value.reason == "SOURCE_TOO_LARGE"
-    assert "s3://bucket/key" in refused.value.hint
+    assert is_too_large(path)
+    assert is_too_large(str(path))
+    assert is_too_large(memoryview(bytes(15 * MIB + 1)), format="csv")
+    os.truncate(path, 15 * MIB)
+    assert not is_too_large(path)
+    assert not is_too_large(bytes(15 * MIB), name="a.csv")
+    for other in ("s3://bucket/key", tmp_path / "nothing", tmp_path, [{"id": 1}], UPLOAD):
+        assert not is_too_large(other)
+    with pytest.raises(InvalidArgument, match="a name or a format"):
+        is_too_large(bytes(16 * MIB))
 
 
-def test_bytes_that_are_too_many_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match=r"a\.csv has 16,777,216 bytes"):
+def test_a_file_that_has_grown_meanwhile_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"a\.csv has more than 15,728,640 bytes") as refused:
         source_message(bytes(16 * MIB), name="a.csv")
+    assert refused.value.reason == "SOURCE_TOO_LARGE"
+    assert "upload_data" in refused.value.hint
+
+
+def test_an_upload_is_a_source() -> None:
+    assert source_message(UPLOAD).upload_id == UPLOAD.id
+
+
+def test_rows_keep_the_order_of_their_columns() -> None:
+    rows = [{"z": 1, "a": None, "m": 2.0}, {"b": 2**62, "a": date(2020, 2, 29), "z": "\u202b鹿\n"}]
+    sent = source_message(rows).file
+    assert sent.name == "rows.ndjson"
+    assert sent.data == '{"z":1,"a":null,"m":2}\n{"b":4611686018427387904,"a":"2020-02-29","z":"\u202b鹿\\n"}\n'.encode()
 
 
 def test_the_largest_file_fits_into_a_message(tmp_path: Path) -> None:
@@ -76,7 +98,7 @@ def test_rows_that_never_end_are_given_up() -> None:
         (b"", "the data is empty"),
         ({"id": 1}, "one mapping is no list"),
         ([{"id": 1}, [1]], "row 2 is a list, not a mapping"),
-        ([{"id": 1}, {"id": 2**60}], r"row 2, id: 1152921504606846976 is beyond 2\^53"),
+        ([{"id": 1}, {"id": 10**38}], "row 2, id: is a whole number of more than 38 digits"),
         ([{1: 1}], "row 1: has the key 1"),
         (pd.DataFrame({"id": [1]}), "data frame"),
         (7, "a int is no source"),

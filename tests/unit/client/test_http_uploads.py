@@ -22,8 +22,9 @@ from google.rpc import code_pb2
 from mlmesh import errors
 from mlmesh.addresses import parse_address
 from mlmesh.files import Source
-from mlmesh.http_uploads import PATH, HttpNotSpoken, HttpUpload, HttpUploads, error_of_json
+from mlmesh.http_uploads import PATHS, HttpNotSpoken, HttpUpload, HttpUploads, error_of_json
 from mlmesh.outgoing import Outgoing
+from mlops.ingestion.v1 import upload_service_pb2
 from mlops.registry.v1 import registry_service_pb2
 
 MIB = 1024 * 1024
@@ -124,10 +125,13 @@ def send(uploads: HttpUploads, outgoing: Outgoing, *, offset: int = 0, timeout_s
         sending.close()
 
 
-def test_the_path_is_that_of_the_contract() -> None:
+def test_the_paths_are_those_of_the_contracts() -> None:
     from google.api import annotations_pb2
 
-    assert METHOD.GetOptions().Extensions[annotations_pb2.http].put == PATH
+    methods = (METHOD, upload_service_pb2.DESCRIPTOR.services_by_name["DataUploadService"].methods_by_name["AppendDataUpload"])
+    for method in methods:
+        path = method.GetOptions().Extensions[annotations_pb2.http].put
+        assert path.replace("{id}", "{upload_id}") == PATHS[method.output_type.full_name]
 
 
 def test_the_body_is_the_bytes_and_the_answer_an_upload(peer: Callable[[Play], HttpUploads], outgoing: Outgoing) -> None:

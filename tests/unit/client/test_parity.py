@@ -10,15 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlmesh.aio.data_uploads import UploadsClient as AsyncUploads
 from mlmesh.aio.ingestion import IngestionClient as AsyncIngestion
+from mlmesh.aio.profiles import ProfilesClient as AsyncProfiles
+from mlmesh.aio.quarantine import QuarantineClient as AsyncQuarantine
 from mlmesh.aio.registry import RegistryClient as AsyncRegistry
+from mlmesh.aio.schemas import SchemasClient as AsyncSchemas
 from mlmesh.aio.serving import ServingClient as AsyncServing
+from mlmesh.aio.streams import StreamsClient as AsyncStreams
+from mlmesh.aio.subscriptions import SubscriptionsClient as AsyncSubscriptions
 from mlmesh.aio.system import SystemClient as AsyncSystem
 from mlmesh.aio.users import UsersClient as AsyncUsers
 from mlmesh.policies import SERVICES, services
+from mlmesh.sync.data_uploads import UploadsClient
 from mlmesh.sync.ingestion import IngestionClient
+from mlmesh.sync.profiles import ProfilesClient
+from mlmesh.sync.quarantine import QuarantineClient
 from mlmesh.sync.registry import RegistryClient
+from mlmesh.sync.schemas import SchemasClient
 from mlmesh.sync.serving import ServingClient
+from mlmesh.sync.streams import StreamsClient
+from mlmesh.sync.subscriptions import SubscriptionsClient
 from mlmesh.sync.system import SystemClient
 from mlmesh.sync.users import UsersClient
 
@@ -28,6 +40,12 @@ SYNC: dict[str, type[Any]] = {
     "registry": RegistryClient,
     "serving": ServingClient,
     "ingestion": IngestionClient,
+    "streams": StreamsClient,
+    "subscriptions": SubscriptionsClient,
+    "profiles": ProfilesClient,
+    "quarantine": QuarantineClient,
+    "schemas": SchemasClient,
+    "uploads": UploadsClient,
     "system": SystemClient,
 }
 ASYNC: dict[str, type[Any]] = {
@@ -35,6 +53,12 @@ ASYNC: dict[str, type[Any]] = {
     "registry": AsyncRegistry,
     "serving": AsyncServing,
     "ingestion": AsyncIngestion,
+    "streams": AsyncStreams,
+    "subscriptions": AsyncSubscriptions,
+    "profiles": AsyncProfiles,
+    "quarantine": AsyncQuarantine,
+    "schemas": AsyncSchemas,
+    "uploads": AsyncUploads,
     "system": AsyncSystem,
 }
 METHODS = [(name, method.name) for name, service in zip(SERVICES, services(), strict=True) for method in service.methods]
@@ -82,9 +106,10 @@ def test_every_call_takes_a_deadline(component: str) -> None:
         "download_file",
         "upload_described",
         "read_blob",
+        "upload_data",
     }
     for name, function in public(SYNC[component]).items():
-        if component != "registry" or name not in whole_transfers:
+        if component not in ("registry", "uploads") or name not in whole_transfers:
             assert "timeout_s" in inspect.signature(function).parameters, name
 
 

@@ -10,9 +10,15 @@ from typing import Self
 import grpc.aio
 
 from mlmesh.aio.calls import Caller
+from mlmesh.aio.data_uploads import UploadsClient
 from mlmesh.aio.ingestion import IngestionClient
+from mlmesh.aio.profiles import ProfilesClient
+from mlmesh.aio.quarantine import QuarantineClient
 from mlmesh.aio.registry import RegistryClient
+from mlmesh.aio.schemas import SchemasClient
 from mlmesh.aio.serving import ServingClient
+from mlmesh.aio.streams import StreamsClient
+from mlmesh.aio.subscriptions import SubscriptionsClient
 from mlmesh.aio.system import SystemClient
 from mlmesh.aio.tokens import Tokens
 from mlmesh.aio.users import UsersClient
@@ -60,7 +66,7 @@ class AsyncMesh:
     @cached_property
     def registry(self) -> RegistryClient:
         """Models and their versions."""
-        return RegistryClient(self._channel, self._caller, HttpUploads(self._connection.address, self._ca_file))
+        return RegistryClient(self._channel, self._caller, self._http_uploads)
 
     @cached_property
     def serving(self) -> ServingClient:
@@ -70,7 +76,37 @@ class AsyncMesh:
     @cached_property
     def ingestion(self) -> IngestionClient:
         """Data on their way into datasets, and the datasets."""
-        return IngestionClient(self._channel, self._caller)
+        return IngestionClient(self._channel, self._caller, self._http_uploads)
+
+    @cached_property
+    def uploads(self) -> UploadsClient:
+        """Files on their way into the mesh that are larger than a request."""
+        return UploadsClient(self._channel, self._caller, self._http_uploads)
+
+    @cached_property
+    def streams(self) -> StreamsClient:
+        """Rows that are written into datasets as they come."""
+        return StreamsClient(self._channel, self._caller)
+
+    @cached_property
+    def subscriptions(self) -> SubscriptionsClient:
+        """Topics of Kafka that are written into datasets continuously."""
+        return SubscriptionsClient(self._channel, self._caller)
+
+    @cached_property
+    def profiles(self) -> ProfilesClient:
+        """What datasets have in them, and pages that show it."""
+        return ProfilesClient(self._channel, self._caller)
+
+    @cached_property
+    def quarantine(self) -> QuarantineClient:
+        """Rows that were left out of datasets."""
+        return QuarantineClient(self._channel, self._caller)
+
+    @cached_property
+    def schemas(self) -> SchemasClient:
+        """Schemas that datasets have had, and changes of columns."""
+        return SchemasClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:
@@ -105,6 +141,10 @@ class AsyncMesh:
         if address.is_secure:
             return grpc.aio.secure_channel(address.target, channel_credentials(self._ca_file), options=channel_options(address))
         return grpc.aio.insecure_channel(address.target, options=channel_options(address))
+
+    @cached_property
+    def _http_uploads(self) -> HttpUploads:
+        return HttpUploads(self._connection.address, self._ca_file)
 
     @cached_property
     def _tokens(self) -> Tokens | None:

@@ -7,18 +7,23 @@ from typing import Annotated
 
 import typer
 
+from mlmesh.cli import subscriptions
 from mlmesh.cli.connection import AsJson, DataDir, Project, Url, connected
 from mlmesh.cli.output import coloured, console, moment, plain, print_error, print_json, print_table, state_text
+from mlmesh.cli.pages import HTML_HELP, write_page
 from mlmesh.cli.reading_options import ColumnTypes, Delimiter, Encoding, Format, Header, JsonPath, Sheet, SkipRows, read_options
 from mlmesh.errors import IngestionFailed
 from mlmesh.ingestion_options import ExpectationGate, SchemaContract
 from mlmesh.ingestions import Ingestion
+from mlmesh.sync.mesh import SyncMesh
 from mlmesh.validation_reports import ExpectationResult, ValidationReport
 
 app = typer.Typer(help="Take data into datasets, and check them.", no_args_is_help=True)
-_SOURCE_HELP = "A file on this machine, up to 15 MiB; or what the mesh reads itself: s3://bucket/key, file:///folder/on/the/server."
+app.add_typer(subscriptions.app, name="subscriptions")
+_SOURCE_HELP = "A file on this machine; or what the mesh reads itself: s3://bucket/key, file:///folder/on/the/server."
 _INTERRUPTED = 130
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the ingestion.")]
+ValidateOnly = Annotated[bool, typer.Option("--validate-only", help="Write nothing, and say what would be.")]
 SourceMode = Annotated[str, typer.Option(help="append, overwrite or upsert.")]
 
 
@@ -41,6 +46,7 @@ def ingest(
     types: Annotated[str, typer.Option(help="Values that do not fit their column: evolve, freeze, discard_row or discard_value.")] = "",
     gate: Annotated[Path | None, typer.Option(help="JSON of a suite of expectations that the data have to meet.")] = None,
     gate_mode: Annotated[str, typer.Option(help="Where they do not: freeze, discard_row or evolve.")] = "",
+    validate_only: ValidateOnly = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait until it is done.")] = True,
     project: Project = "",
     url: Url = None,
@@ -56,24 +62,65 @@ def ingest(
     expected = None if gate is None else ExpectationGate(suite=gate, mode=gate_mode)
     with connected(url, data_dir) as mesh:
         ingestion = mesh.ingestion.ingest_data(
-            dataset, source, mode=mode, keys=key or (), read=read, schema_contract=contract, gate=expected, wait=False, project=project
+            dataset,
+            source,
+            mode=mode,
+            keys=key or (),
+            read=read,
+            schema_contract=contract,
+            gate=expected,
+            validate_only=validate_only,
+            wait=False,
+            project=project,
+            progress=not as_json,
         )
-        if wait:
-            try:
-                ingestion = mesh.ingestion.wait_for_ingestion(ingestion.id, project=project)
-            except KeyboardInterrupt:
-                print_error("stopped waiting", f"ingestion {ingestion.id} goes on: `mlmesh data show {ingestion.id}`")
-                raise typer.Exit(_INTERRUPTED) from None
-            except IngestionFailed as error:
-                if as_json:
-                    print_json(plain(error.ingestion))
-                else:
-                    _print_rejected(error.ingestion)
-                raise
+        if not validate_only:
+            print_ingestion(mesh, ingestion, wait=wait, project=project, as_json=as_json)
+            return
+    print_foreseen(ingestion, as_json=as_json)
+
+
+def print_ingestion(mesh: SyncMesh, ingestion: Ingestion, *, wait: bool, project: str, as_json: bool) -> None:
+    """Waits for an ingestion if wanted, and prints what became of it.
+
+    Raises:
+        mlmesh.errors.IngestionFailed: It failed, or was cancelled.
+    """
+    if wait:
+        try:
+            ingestion = mesh.ingestion.wait_for_ingestion(ingestion.id, project=project)
+        except KeyboardInterrupt:
+            print_error("stopped waiting", f"ingestion {ingestion.id} goes on: `mlmesh data show {ingestion.id}`")
+            raise typer.Exit(_INTERRUPTED) from None
+        except IngestionFailed as error:
+            if as_json:
+                print_json(plain(error.ingestion))
+            else:
+                _print_rejected(error.ingestion)
+            raise
     if as_json:
         print_json(plain(ingestion))
         return
     _print_outcome(ingestion)
+
+
+def print_foreseen(ingestion: Ingestion, *, as_json: bool) -> None:
+    """Prints how an ingestion would end. Exits with 1 where it would fail."""
+    if as_json:
+        print_json(plain(ingestion))
+    elif ingestion.error is not None:
+        console().print(f"it would fail: {ingestion.error.message} ({ingestion.error.reason})", markup=False, soft_wrap=True)
+        _print_rejected(ingestion)
+    else:
+        counts = f"{ingestion.rows_read} rows read, {ingestion.rows_added} would be added, {ingestion.rows_updated} updated"
+        console().print(f"{counts}, {ingestion.rows_rejected} rejected; nothing is written", soft_wrap=True)
+        _print_details(ingestion)
+        if ingestion.affected:
+            console().print()
+            rows = ((one.kind, one.name, one.version, ", ".join(one.columns) or "?") for one in ingestion.affected)
+            print_table(("KIND", "NAME", "VERSION", "COLUMNS THAT CHANGE"), rows, title="what uses the dataset")
+    if ingestion.error is not None:
+        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -132,6 +179,19 @@ def show(ingestion_id: Identifier, project: Project = "", url: Url = None, data_
 
 
 @app.command()
+def report(
+    ingestion_id: Identifier,
+    html: Annotated[Path, typer.Option(help=HTML_HELP, dir_okay=False)],
+    project: Project = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a page about an ingestion: counts, what was left out and why, what the gate found."""
+    with connected(url, data_dir) as mesh:
+        write_page(html, mesh.profiles.render_ingestion(ingestion_id, project=project))
+
+
+@app.command()
 def cancel(ingestion_id: Identifier, project: Project = "", url: Url = None, data_dir: DataDir = None) -> None:
     """Stop an ingestion that has not ended; nothing of it is written then."""
     with connected(url, data_dir) as mesh:
@@ -171,7 +231,14 @@ def validate(
     read = read_options(format, delimiter, encoding, has_header, skip_rows, sheet, json_path, column_type) if source else None
     with connected(url, data_dir) as mesh:
         report = mesh.ingestion.validate_data(
-            suite, dataset=dataset, version=version, source=source or None, read=read, max_unexpected_rows=most_rows, project=project
+            suite,
+            dataset=dataset,
+            version=version,
+            source=source or None,
+            read=read,
+            max_unexpected_rows=most_rows,
+            project=project,
+            progress=not as_json,
         )
     if as_json:
         print_json(plain(report))
@@ -187,6 +254,10 @@ def _print_outcome(ingestion: Ingestion) -> None:
         return
     counts = f"{ingestion.rows_added} rows added, {ingestion.rows_updated} updated, {ingestion.rows_rejected} rejected"
     console().print(f"{ingestion.dataset} version {ingestion.version}: {counts}", soft_wrap=True)
+    _print_details(ingestion)
+
+
+def _print_details(ingestion: Ingestion) -> None:
     for text in (*ingestion.schema_changes, *(f"warning: {warning}" for warning in ingestion.warnings)):
         console().print(text, markup=False, soft_wrap=True)
     _print_rejected(ingestion)

@@ -8,10 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from mlmesh.cli import quarantine
 from mlmesh.cli.connection import AsJson, DataDir, Project, Url, connected
+from mlmesh.cli.data import ValidateOnly, print_foreseen, print_ingestion
 from mlmesh.cli.output import console, human_size, moment, plain, print_json, print_table
+from mlmesh.cli.pages import Html, write_page
+from mlmesh.cli.profile_view import print_profile
 
 app = typer.Typer(help="Find, look into, roll back and tidy up datasets.", no_args_is_help=True)
+app.add_typer(quarantine.app, name="quarantine")
 Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
 # The first version is 0, so that nothing is not a number here.
 OfVersion = Annotated[int | None, typer.Option("--version", help="Version; default: the newest.", min=0)]
@@ -89,6 +94,49 @@ def versions(
 
 
 @app.command()
+def schemas(
+    name: Name,
+    limit: Annotated[int, typer.Option(help="Most schemas to show.", min=1)] = 100,
+    project: Project = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the schemas that a dataset has had, the newest first, and what changed."""
+    with connected(url, data_dir) as mesh:
+        found = mesh.schemas.list_schema_versions(name, project=project).to_list(limit)
+    if as_json:
+        print_json([plain(schema) for schema in found])
+        return
+    rows = ((one.version, moment(one.create_time), len(one.columns), "\n".join(one.changes), one.ingestion_id) for one in found)
+    print_table(("SINCE VERSION", "CREATED", "COLUMNS", "CHANGES", "INGESTION"), rows, empty="no schemas")
+
+
+@app.command()
+def change_schema(
+    name: Name,
+    rename: Annotated[list[str] | None, typer.Option(help="OLD=NEW; may be repeated. Names may be exchanged.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to drop; may be repeated.")] = None,
+    validate_only: ValidateOnly = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait until it is done.")] = True,
+    project: Project = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rename and drop columns of a dataset, as a new version. Exits with 1 where that fails."""
+    renamed = dict(map(_renaming, rename or ()))
+    with connected(url, data_dir) as mesh:
+        ingestion = mesh.schemas.change_schema(
+            name, rename=renamed, drop=drop or (), validate_only=validate_only, wait=False, project=project
+        )
+        if not validate_only:
+            print_ingestion(mesh, ingestion, wait=wait, project=project, as_json=as_json)
+            return
+    print_foreseen(ingestion, as_json=as_json)
+
+
+@app.command()
 def preview(
     name: Name,
     version: OfVersion = None,
@@ -110,6 +158,28 @@ def preview(
         return
     names = [one.name for one in found.columns]
     print_table(names, ([_cell(row.get(one)) for one in names] for row in found.rows), empty="no rows")
+
+
+@app.command()
+def profile(
+    name: Name,
+    version: OfVersion = None,
+    html: Html = None,
+    project: Project = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a dataset has in it: missing and different values, ranges and distributions of its columns."""
+    with connected(url, data_dir) as mesh:
+        if html is not None:
+            write_page(html, mesh.profiles.render_dataset_profile(name, version=version, project=project))
+            return
+        found = mesh.profiles.get_dataset_profile(name, version=version, project=project)
+    if as_json:
+        print_json(plain(found))
+        return
+    print_profile(found)
 
 
 @app.command()
@@ -173,6 +243,13 @@ def delete(
     with connected(url, data_dir) as mesh:
         mesh.ingestion.delete_dataset(name, project=project)
     console().print(f"deleted {name}")
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not OLD=NEW", param_hint="--rename")
+    return old, new
 
 
 def _cell(value: Any) -> str | None:

@@ -45,8 +45,17 @@ def read_options(
         skip_rows=skip_rows,
         sheet=sheet,
         json_path=json_path,
-        column_types=dict(map(_named_type, column_types or ())),
+        column_types=types_of(column_types),
     )
+
+
+def types_of(column_types: Iterable[str] | None) -> dict[str, str]:
+    """Returns types by column.
+
+    Raises:
+        typer.BadParameter: One is not NAME=TYPE.
+    """
+    return dict(map(_named_type, column_types or ()))
 
 
 def _named_type(text: str) -> tuple[str, str]:

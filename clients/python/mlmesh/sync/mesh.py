@@ -14,9 +14,15 @@ from mlmesh.channels import channel_credentials, channel_options
 from mlmesh.configuration import Connection
 from mlmesh.http_uploads import HttpUploads
 from mlmesh.sync.calls import Caller
+from mlmesh.sync.data_uploads import UploadsClient
 from mlmesh.sync.ingestion import IngestionClient
+from mlmesh.sync.profiles import ProfilesClient
+from mlmesh.sync.quarantine import QuarantineClient
 from mlmesh.sync.registry import RegistryClient
+from mlmesh.sync.schemas import SchemasClient
 from mlmesh.sync.serving import ServingClient
+from mlmesh.sync.streams import StreamsClient
+from mlmesh.sync.subscriptions import SubscriptionsClient
 from mlmesh.sync.system import SystemClient
 from mlmesh.sync.tokens import Tokens
 from mlmesh.sync.users import UsersClient
@@ -61,7 +67,7 @@ class SyncMesh:
     @cached_property
     def registry(self) -> RegistryClient:
         """Models and their versions."""
-        return RegistryClient(self._channel, self._caller, HttpUploads(self._connection.address, self._ca_file))
+        return RegistryClient(self._channel, self._caller, self._http_uploads)
 
     @cached_property
     def serving(self) -> ServingClient:
@@ -71,7 +77,37 @@ class SyncMesh:
     @cached_property
     def ingestion(self) -> IngestionClient:
         """Data on their way into datasets, and the datasets."""
-        return IngestionClient(self._channel, self._caller)
+        return IngestionClient(self._channel, self._caller, self._http_uploads)
+
+    @cached_property
+    def uploads(self) -> UploadsClient:
+        """Files on their way into the mesh that are larger than a request."""
+        return UploadsClient(self._channel, self._caller, self._http_uploads)
+
+    @cached_property
+    def streams(self) -> StreamsClient:
+        """Rows that are written into datasets as they come."""
+        return StreamsClient(self._channel, self._caller)
+
+    @cached_property
+    def subscriptions(self) -> SubscriptionsClient:
+        """Topics of Kafka that are written into datasets continuously."""
+        return SubscriptionsClient(self._channel, self._caller)
+
+    @cached_property
+    def profiles(self) -> ProfilesClient:
+        """What datasets have in them, and pages that show it."""
+        return ProfilesClient(self._channel, self._caller)
+
+    @cached_property
+    def quarantine(self) -> QuarantineClient:
+        """Rows that were left out of datasets."""
+        return QuarantineClient(self._channel, self._caller)
+
+    @cached_property
+    def schemas(self) -> SchemasClient:
+        """Schemas that datasets have had, and changes of columns."""
+        return SchemasClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:
@@ -106,6 +142,10 @@ class SyncMesh:
         if address.is_secure:
             return grpc.secure_channel(address.target, channel_credentials(self._ca_file), options=channel_options(address))
         return grpc.insecure_channel(address.target, options=channel_options(address))
+
+    @cached_property
+    def _http_uploads(self) -> HttpUploads:
+        return HttpUploads(self._connection.address, self._ca_file)
 
     @cached_property
     def _tokens(self) -> Tokens | None:
