@@ -1,0 +1,1 @@
+"""Data processing: one typed plan, and the engines that run it."""
