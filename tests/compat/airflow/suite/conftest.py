@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from given import API_KEY, URL
+from given import API_KEY, DATABASE, URL
 
 # Airflow reads these when it is imported, which the modules below do.
 _ADDRESS = urlsplit(URL)
@@ -17,6 +17,7 @@ os.environ |= {
     "AIRFLOW_CONN_MLMESH_DEFAULT": json.dumps(_CONNECTION),
     "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": DATABASE,
     # Not all of Airflow: at this level `dag.test()` prints what it masks.
     "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "mlmesh_airflow=DEBUG mlmesh=DEBUG grpc=DEBUG airflow.task=DEBUG",
 }
@@ -28,7 +29,7 @@ from held_data import HeldData  # noqa: E402
 
 @pytest.fixture(scope="session", autouse=True)
 def database() -> None:
-    """Airflow's own, in SQLite."""
+    """Airflow's own, for what runs in this process."""
     subprocess.run(["airflow", "db", "migrate"], check=True, capture_output=True, timeout=300)
 
 
@@ -44,7 +45,7 @@ def dataset() -> str:
 
 
 @pytest.fixture
-def held(mesh: mlmesh.Mesh) -> Iterator[HeldData]:
+def held() -> Iterator[HeldData]:
     """While it is held, no ingestion of the mesh comes to its end."""
-    with HeldData.of(mesh) as data:
+    with HeldData.of_the_mesh() as data:
         yield data

@@ -15,9 +15,11 @@ from typing import Any
 
 import httpx
 import psutil
+from given import DEPLOYMENT_DATABASE
 
 _PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-PATIENCE_S = 45.0
+# Of a slow machine that has other things to do: everything here takes a few seconds on an idle one.
+PATIENCE_S = 150.0
 
 
 @dataclass
@@ -59,15 +61,18 @@ class Deployment:
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "2",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": DEPLOYMENT_DATABASE,
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            # A worker that asks anew while the API server is still at the first request is refused: its task runs already.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": str(PATIENCE_S),
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # How soon another triggerer takes over, and a task learns that somebody has marked it.
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "3",
         }
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        answer = httpx.request(method, f"http://127.0.0.1:{self.port}/api/v2{path}", json=body, timeout=30)
+        answer = httpx.request(method, f"http://127.0.0.1:{self.port}/api/v2{path}", json=body, timeout=PATIENCE_S)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -78,6 +83,10 @@ class Deployment:
 
     def logs(self) -> str:
         return "".join(path.read_text("utf-8", errors="replace") for path in self.home.rglob("*.log"))
+
+    def last_words(self) -> str:
+        ends = {path: path.read_text("utf-8", errors="replace")[-10_000:] for path in self.home.rglob("*.log")}
+        return "\n".join(f"== {path}\n{end}" for path, end in ends.items())
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,12 @@ class TaskOfRun:
     run_id: str
 
     @property
+    def run_path(self) -> str:
+        return f"/dags/{self.dag_id}/dagRuns/{self.run_id}"
+
+    @property
     def path(self) -> str:
-        return f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/take_in"
+        return f"{self.run_path}/taskInstances/take_in"
 
     @property
     def state(self) -> str | None:
@@ -112,7 +125,14 @@ class TaskOfRun:
         return self.airflow.call("GET", f"{self.path}/xcomEntries/return_value?deserialize=true")["value"]
 
     def reach(self, *states: str) -> None:
-        eventually(lambda: self.state in states, lambda: f"{self.path} is {self.state}\n{self.airflow.logs()[-20_000:]}")
+        eventually(lambda: self.state in states, lambda: f"{self.path} is {self.state}\n{self.airflow.last_words()}")
+
+    def reach_try(self, number: int) -> None:
+        eventually(lambda: self.tries == number, lambda: f"{self.path} is {self.state} in try {self.tries}\n{self.airflow.last_words()}")
+
+    def reach_end_of_run(self) -> None:
+        """Waits until the run has succeeded."""
+        eventually(lambda: self.airflow.call("GET", self.run_path)["state"] == "success", self.airflow.last_words)
 
     def mark_failed(self) -> None:
         self.airflow.call("PATCH", self.path, {"new_state": "failed"})
@@ -123,19 +143,23 @@ class TaskOfRun:
 
     def lose_worker(self) -> None:
         """Kills the process that runs the task, as a machine that is out of memory does."""
+        # It is called after this try of the task; the worker that has started it is called after the task.
+        title = f"airflow worker -- {self.airflow.call('GET', self.path)['id']}"
         scheduler = psutil.Process(self.airflow.processes["scheduler"].pid)
-        # A worker that has a task is called after it, and so is the process that it starts for it.
-        (runner,) = [child for child in scheduler.children(recursive=True) if not child.children() and is_runner(child)]
+        (runner,) = [child for child in scheduler.children(recursive=True) if title_of(child) == title]
         runner.kill()
 
 
-def is_runner(process: psutil.Process) -> bool:
-    title = process.cmdline()[0]
-    return title.startswith("airflow worker -- ") and "<idle>" not in title
+def title_of(process: psutil.Process) -> str | None:
+    """Returns what it is called, or None where it has just ended."""
+    try:
+        return next(iter(process.cmdline()), None)
+    except psutil.NoSuchProcess:
+        return None
 
 
-def eventually(is_so: Callable[[], bool], otherwise: Callable[[], str] = lambda: "it never was", patience_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + patience_s
+def eventually(is_so: Callable[[], bool], otherwise: Callable[[], str] = lambda: "it never was") -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < deadline, otherwise()
         time.sleep(0.2)
@@ -151,7 +175,7 @@ def deployed(home: Path, dags: Sequence[str]) -> Iterator[Deployment]:
     try:
         for part in _PARTS:
             airflow.start(part)
-        eventually(lambda: all(is_known(airflow, dag) for dag in dags), airflow.logs, 90)
+        eventually(lambda: all(is_known(airflow, dag) for dag in dags), airflow.last_words)
         yield airflow
     finally:
         for part in [*airflow.processes]:

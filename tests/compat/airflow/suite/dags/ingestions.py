@@ -54,11 +54,11 @@ for kind, is_deferrable in KINDS.items():
 
     with dag(f"{kind}_sensor") as one:
         begin = IngestDataOperator(task_id="take_in", wait_for_completion=False, **WHAT)
-        begin >> IngestionSensor(task_id="sense", ingestion_id=INGESTION, deferrable=is_deferrable, poke_interval=0.5, timeout=60)
+        begin >> IngestionSensor(task_id="sense", ingestion_id=INGESTION, deferrable=is_deferrable, poke_interval=0.5, timeout=150)
     DAGS[one.dag_id] = one
 
     with dag(f"{kind}_stranger") as one:
-        IngestionSensor(task_id="sense", ingestion_id=said("ingestion_id"), deferrable=is_deferrable, poke_interval=0.2, timeout=60)
+        IngestionSensor(task_id="sense", ingestion_id=said("ingestion_id"), deferrable=is_deferrable, poke_interval=0.2, timeout=150)
     DAGS[one.dag_id] = one
 
     with dag(f"{kind}_retry") as one:
