@@ -7,7 +7,7 @@ import stat
 
 import psutil
 
-from tests.whole_mesh import WholeMesh, run_mlmesh, whole_mesh
+from tests.whole_mesh import WholeMesh, run_mlmesh
 
 MAX_IDLE_BYTES = 500 * 1024**2
 
@@ -43,12 +43,8 @@ def test_metrics_cover_every_component_and_envoy(mesh: WholeMesh) -> None:
     assert "envoy_cluster_upstream_rq" in text
 
 
-def test_the_whole_mesh_takes_less_than_500_mb_at_rest() -> None:
-    # One of its own: others may have models loaded and processes at work.
-    with whole_mesh() as mesh:
-        # Proportional set size: what processes share counts once.
-        total = sum(process.memory_full_info().pss for process in mesh.processes() if process.status() != psutil.STATUS_ZOMBIE)
-    assert total < MAX_IDLE_BYTES
+def test_the_whole_mesh_takes_less_than_500_mb_at_rest(idle_bytes: int) -> None:
+    assert idle_bytes < MAX_IDLE_BYTES
 
 
 def test_nothing_listens_beyond_loopback(mesh: WholeMesh) -> None:

@@ -7,13 +7,13 @@ import pytest
 from tests.integration.gateway.mesh_in_memory import GatewayUnderTest, short_folder
 
 
-@pytest.fixture(scope="session", params=[False, True], ids=["grpcio", "lane"])
+@pytest.fixture(scope="package", params=[False, True], ids=["grpcio", "lane"])
 def has_lanes(request: pytest.FixtureRequest) -> bool:
     """Whether the mesh of a test has lanes: what a caller sees must not depend on it."""
     return bool(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_gateway(has_lanes: bool) -> Iterator[GatewayUnderTest]:
     with short_folder() as folder:
         origins = ("https://console.example.org",)

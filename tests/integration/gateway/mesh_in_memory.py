@@ -28,6 +28,7 @@ from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 # Their descriptors have to be in the pool from which answers are made.
+from mlops.ingestion.v1 import ingestion_service_pb2_grpc  # noqa: F401
 from mlops.registry.v1 import registry_service_pb2_grpc  # noqa: F401
 from mlops.serving.v1 import serving_service_pb2_grpc  # noqa: F401
 from mlops.system.v1 import system_service_pb2_grpc  # noqa: F401

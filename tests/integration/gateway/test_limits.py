@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
@@ -138,14 +139,24 @@ def test_calls_over_the_circuit_breaker_are_refused_at_once(has_lanes: bool) -> 
         try:
             gateway.start()
             release = threading.Event()
-            gateway.answer("registry", CREATE_MODEL, lambda request, context: model_pb2.Model() if release.wait(10) else None)
+            arrived = threading.Semaphore(0)
+
+            def create(request: Any, context: Any) -> model_pb2.Model | None:
+                arrived.release()
+                return model_pb2.Model() if release.wait(20) else None
+
+            gateway.answer("registry", CREATE_MODEL, create)
             answers: list[httpx.Response] = []
 
             def ask() -> None:
                 answers.append(httpx.post(f"{gateway.url}/api/v1/models", headers=gateway.auth, json={}, timeout=20, trust_env=False))
 
             threads = [threading.Thread(target=ask) for _ in range(6)]
-            for thread in threads:
+            # Requests wait for a connection that is being made, too: those that may be under way have to be before others come.
+            for thread in threads[:2]:
+                thread.start()
+            assert all(arrived.acquire(timeout=20) for _ in range(2))
+            for thread in threads[2:]:
                 thread.start()
             # HTTP/1.1 has as many requests that wait for a connection besides.
             served = 4 if has_lanes else 2
