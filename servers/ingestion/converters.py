@@ -14,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from mlops.common.v1.job_pb2 import JobState
 from mlops.ingestion.v1 import dataset_pb2, ingestion_pb2, validation_pb2
 from mlops.ingestion.v1 import ingestion_service_pb2 as pb
+from mlops.ingestion.v1.quarantine_service_pb2 import ReplayQuarantinedRowsRequest
 
 from servers.ingestion.errors import NumberNotJson
 from servers.ingestion.inputs import Input
@@ -40,12 +41,14 @@ class GivenSource(NamedTuple):
         given: The data, where the request has them.
         shown: What callers are told of it.
         format: Its format, where that is known without looking.
+        upload_id: The upload that they are; empty where they are none.
     """
 
     described: Mapping[str, Any]
     given: Input | None
     shown: str
     format: str = ""
+    upload_id: str = ""
 
 
 class _ListRequest(Protocol):
@@ -61,10 +64,14 @@ def source_from_proto(source: ingestion_pb2.Source) -> GivenSource:
             name = source.file.name.replace("\0", "\N{SYMBOL FOR NULL}") or "data"
             return GivenSource({"kind": "given", "name": name}, Input(source.file.data, name), name)
         case "rows":
-            lines = b"".join(orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in source.rows.rows)
-            return GivenSource({"kind": "given", "name": _ROWS_NAME}, Input(lines, _ROWS_NAME), "rows", "NDJSON")
+            return GivenSource({"kind": "given", "name": _ROWS_NAME}, Input(rows_from_proto(source.rows), _ROWS_NAME), "rows", "NDJSON")
         case _:
             return GivenSource({"kind": "uri", "uri": source.uri}, None, _without_secrets(source.uri))
+
+
+def rows_from_proto(rows: ingestion_pb2.InlineRows) -> bytes:
+    """Reads rows as NDJSON."""
+    return b"".join(orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows.rows)
 
 
 def read_options_from_proto(read: ingestion_pb2.ReadOptions, source: GivenSource) -> dict[str, Any]:
@@ -85,16 +92,20 @@ def read_options_from_proto(read: ingestion_pb2.ReadOptions, source: GivenSource
     return found
 
 
-def write_from_proto(request: pb.IngestDataRequest) -> dict[str, Any]:
+def write_from_proto(request: pb.IngestDataRequest | ReplayQuarantinedRowsRequest) -> dict[str, Any]:
     """Reads how data are written, and what they have to meet."""
-    contract = request.schema_contract
-    stated = {name: mode for name in ("tables", "columns", "types") if (mode := getattr(contract, name))}
     return {
         "mode": mode_from_proto(request.mode),
         "keys": list(request.keys),
-        "contract": {name: _contract_mode(mode) for name, mode in stated.items()},
+        "contract": contract_from_proto(request.schema_contract),
         "gate": _gate(request.gate) if request.HasField("gate") else None,
     }
+
+
+def contract_from_proto(contract: ingestion_pb2.SchemaContract) -> dict[str, str]:
+    """Reads what may change of a dataset; what is left out is left out."""
+    stated = {name: mode for name in ("tables", "columns", "types") if (mode := getattr(contract, name))}
+    return {name: _contract_mode(mode) for name, mode in stated.items()}
 
 
 def mode_from_proto(mode: ingestion_pb2.WriteMode.ValueType) -> str:
@@ -110,6 +121,11 @@ def listing_from_proto(request: _ListRequest) -> Listing:
 def suite_from_proto(suite: Struct) -> dict[str, Any]:
     """Reads a suite of expectations."""
     return _plain(suite)
+
+
+def json_from_proto(value: Struct) -> dict[str, Any]:
+    """Reads an object of JSON."""
+    return _plain(value)
 
 
 def suite_to_proto(suite: Mapping[str, Any]) -> Struct:
@@ -133,9 +149,11 @@ def ingestion_to_proto(ingestion: Ingestion) -> ingestion_pb2.Ingestion:
         rows_added=written - updated,
         rows_updated=updated,
         rows_rejected=outcome.get("rows_rejected", 0),
-        rejected=[_rejected(row) for row in outcome.get("rejected", ())],
+        rows_quarantined=outcome.get("rows_quarantined", 0),
+        rejected=[rejected_to_proto(row) for row in outcome.get("rejected", ())],
         schema_changes=outcome.get("schema_changes", ()),
         warnings=outcome.get("warnings", ()),
+        affected=[ingestion_pb2.AffectedConsumer(**consumer) for consumer in outcome.get("affected", ())],
         creator=ingestion.creator,
         create_time=timestamp(ingestion.create_time),
         start_time=timestamp(ingestion.start_time),
@@ -218,7 +236,8 @@ def _value(value: Any) -> Value | None:
     return None if value is None else json_format.ParseDict(value, Value())
 
 
-def _rejected(row: Mapping[str, Any]) -> ingestion_pb2.RejectedRow:
+def rejected_to_proto(row: Mapping[str, Any]) -> ingestion_pb2.RejectedRow:
+    """Gives a row that was left out as the contract has it."""
     return ingestion_pb2.RejectedRow(row=row["row"], column=row["column"], value=row["value"] or "", reason=row["reason"])
 
 

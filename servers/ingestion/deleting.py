@@ -1,7 +1,7 @@
 """Deletes datasets, and never one that somebody writes to.
 
 Of an ingestion and a deletion of one dataset, each claims its task before it looks for the other one, so at least one of them sees the
-other, steps back and tries again.
+other, steps back and tries again. So do streams (`streams.right_to_write`), but a deletion asks them to end, since they may last for ever.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from sqlalchemy import Connection, Engine
 
 from servers.ingestion.data_process import DataProcesses
 from servers.ingestion.errors import DatasetBusy, DeletionFailed
+from servers.ingestion.profiles import tasks as profile_tasks
 from servers.ingestion.store import Datasets, Ingestions
+from servers.ingestion.streams.stream_tasks import end_streams
+from servers.ingestion.subscriptions import tasks as subscription_tasks
+from servers.ingestion.subscriptions.errors import DatasetSubscribed
 from servers.runtime.work import NewTask, Result, Retry, Run, Task, TaskState, TaskTable
 from sql_engine import write
 
@@ -31,6 +35,14 @@ def is_being_deleted(tasks: TaskTable, project: str, dataset: str) -> bool:
     return any(task.payload == place for task in tasks.find(kind=KIND, state=TaskState.RUNNING))
 
 
+def is_deletion_wanted(tasks: TaskTable, project: str, dataset: str) -> bool:
+    """Whether somebody deletes a dataset, or waits to."""
+    place = {"project": project, "dataset": dataset}
+    return any(
+        task.payload == place for state in (TaskState.QUEUED, TaskState.RUNNING) for task in tasks.find(kind=KIND, state=state, limit=1000)
+    )
+
+
 class Deleting:
     """Deletes datasets with all their versions.
 
@@ -41,6 +53,7 @@ class Deleting:
         datasets: What is known of datasets.
         processes: Where data are deleted.
         make_id: Makes identifiers of tasks.
+        subscriber_of: Returns the name of a subscription that writes to a dataset; None where none does.
     """
 
     def __init__(
@@ -51,6 +64,7 @@ class Deleting:
         datasets: Datasets,
         processes: DataProcesses,
         make_id: Callable[[], str],
+        subscriber_of: Callable[[str, str], str | None] = lambda _project, _dataset: None,
     ) -> None:
         self._engine = engine
         self._tasks = tasks
@@ -58,14 +72,18 @@ class Deleting:
         self._datasets = datasets
         self._processes = processes
         self._make_id = make_id
+        self._subscriber_of = subscriber_of
 
     def start(self, project: str, dataset: str) -> str:
         """Keeps what is to be done, and returns the id of its task.
 
         Raises:
             DatasetNotFound: The project has none of this name.
+            DatasetSubscribed: FAILED_PRECONDITION: a subscription writes to it, and would make it anew.
         """
         self._datasets.get(project, dataset)
+        if (subscription := self._subscriber_of(project, dataset)) is not None:
+            raise DatasetSubscribed(dataset, subscription)
         task_id = f"delete-{self._make_id()}"
         new = NewTask(task_id=task_id, kind=KIND, payload={"project": project, "dataset": dataset}, max_attempts=_MAX_ATTEMPTS)
         write(self._engine, lambda connection: self._tasks.enqueue(connection, new))
@@ -87,6 +105,12 @@ class Deleting:
         project, dataset = str(run.payload["project"]), str(run.payload["dataset"])
         if self._ingestions.is_any_running(project, dataset):
             raise Retry(DatasetBusy(dataset, "an ingestion is writing to it"), delay_s=BUSY_PAUSE_S)
+        if end_streams(self._tasks, project, dataset):
+            raise Retry(DatasetBusy(dataset, "a stream is writing to it"), delay_s=BUSY_PAUSE_S)
+        if subscription_tasks.is_any_running(self._tasks, project, dataset):
+            raise Retry(DatasetBusy(dataset, "a subscription is writing to it"), delay_s=BUSY_PAUSE_S)
+        if not profile_tasks.are_over(self._tasks, project, dataset):
+            raise Retry(DatasetBusy(dataset, "somebody looks at what is in it"), delay_s=BUSY_PAUSE_S)
         self._processes.run("delete", run.payload, check=run.check)
 
         def finish(connection: Connection) -> Result:

@@ -15,7 +15,8 @@ from servers.ingestion.deleting import BUSY_PAUSE_S, is_being_deleted
 from servers.ingestion.errors import DatasetBusy, ExpectationsNotMet
 from servers.ingestion.inputs import Input, spooled
 from servers.ingestion.records import Ingestion, NewIngestion
-from servers.ingestion.store import Datasets, Ingestions
+from servers.ingestion.store import Datasets, Ingestions, Uploads
+from servers.ingestion.uploads.errors import UploadNotFound
 from servers.runtime.errors import DomainError
 from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, Result, Retry, Run, TaskTable
@@ -40,6 +41,7 @@ class Ingesting:
         ingestions: What is known of ingestions.
         datasets: What is known of datasets.
         processes: Where data are read and written.
+        uploads: What is known of files that were sent in pieces.
     """
 
     def __init__(
@@ -49,23 +51,31 @@ class Ingesting:
         ingestions: Ingestions,
         datasets: Datasets,
         processes: DataProcesses,
+        uploads: Uploads,
     ) -> None:
         self._engine = engine
         self._tasks = tasks
         self._ingestions = ingestions
         self._datasets = datasets
         self._processes = processes
+        self._uploads = uploads
 
-    def start(self, new: NewIngestion, given: Input | None) -> Ingestion:
+    def start(self, new: NewIngestion, given: Input | None, upload_id: str = "") -> Ingestion:
         """Keeps what is to be done; a worker does it from now on, whatever becomes of this process.
 
         Args:
             new: What is wanted; its `request` is that of the data process, without a source where the data are given.
             given: The data, where the request has them.
+            upload_id: The upload that they are; empty where they are none. It stays until the ingestion has ended.
+
+        Raises:
+            UploadNotFound: It is not there any more.
         """
 
         def keep(connection: Connection) -> None:
             self._ingestions.add(connection, new, None if given is None else given.data)
+            if upload_id and not self._uploads.use(connection, upload_id, new.id, new.create_time):
+                raise UploadNotFound(upload_id, new.project)
             self._tasks.enqueue(connection, NewTask(task_id=new.id, kind=KIND, payload={}, max_attempts=_MAX_ATTEMPTS))
 
         write(self._engine, keep)
@@ -147,8 +157,9 @@ class Ingesting:
         return write(self._engine, finish)
 
     def _written(self, arguments: Mapping[str, Any], run: Run) -> dict[str, Any]:
+        operation = arguments.get("operation", "ingest")
         try:
-            outcome: dict[str, Any] = self._processes.run("ingest", arguments, check=run.check, on_progress=run.progress)
+            outcome: dict[str, Any] = self._processes.run(operation, arguments, check=run.check, on_progress=run.progress)
         except DomainError as error:
             if error.code in _PASSING:
                 raise Retry(error) from error

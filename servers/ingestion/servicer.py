@@ -17,20 +17,21 @@ from mlops.ingestion.v1 import ingestion_service_pb2 as pb
 from mlops.ingestion.v1.ingestion_service_pb2_grpc import DataIngestionServiceServicer
 
 from servers.ingestion import converters
+from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.catalogue import DatasetCatalogue
-from servers.ingestion.data_process.allowed_sources import AllowedSources
 from servers.ingestion.deleting import Deleting
-from servers.ingestion.errors import DatasetBusy, NothingToValidate
+from servers.ingestion.errors import DatasetBusy
 from servers.ingestion.ingesting import Ingesting
 from servers.ingestion.records import Dataset, NewIngestion
+from servers.ingestion.request_sources import RequestSources
+from servers.ingestion.schemas.foreseeing import Foreseeing
 from servers.ingestion.validating import Validating
+from servers.ingestion.validation_requests import validated
 from servers.runtime.auth import current_principal, current_project
-from servers.runtime.errors import Unavailable
 from servers.runtime.streams import should_end, wait_unless_ending
 
 _DELETION_WAIT_S = 30.0
 _DELETION_LOOK_S = 0.1
-_DEFAULT_UNEXPECTED_ROWS = 20
 _DEFAULT_PREVIEW_ROWS = 50
 _DEFAULT_RETENTION_S = 7 * 86400.0
 
@@ -43,7 +44,8 @@ class IngestionServicer(DataIngestionServiceServicer):
         catalogue: Datasets as they are and were.
         deleting: Deletes datasets.
         validating: Checks data.
-        allowed_sources: Where URIs of sources may point.
+        sources: Reads where data come from.
+        foreseeing: Says what an ingestion would do.
         tables_url: Where the tables of datasets are.
         clock: The time now.
         make_id: Makes identifiers.
@@ -55,7 +57,8 @@ class IngestionServicer(DataIngestionServiceServicer):
         catalogue: DatasetCatalogue,
         deleting: Deleting,
         validating: Validating,
-        allowed_sources: AllowedSources,
+        sources: RequestSources,
+        foreseeing: Foreseeing,
         tables_url: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         make_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -64,13 +67,14 @@ class IngestionServicer(DataIngestionServiceServicer):
         self._catalogue = catalogue
         self._deleting = deleting
         self._validating = validating
-        self._allowed_sources = allowed_sources
+        self._sources = sources
+        self._foreseeing = foreseeing
         self._tables_url = tables_url
         self._clock = clock
         self._make_id = make_id
 
     def IngestData(self, request: pb.IngestDataRequest, context: Any) -> ingestion_pb2.Ingestion:
-        source = self._source(request.source)
+        source = self._sources.given(request.source)
         read = converters.read_options_from_proto(request.read, source)
         new = NewIngestion(
             id=self._make_id(),
@@ -82,7 +86,10 @@ class IngestionServicer(DataIngestionServiceServicer):
             creator=current_principal().display_name,
             create_time=self._clock(),
         )
-        started = self._ingesting.start(new, source.given)
+        if request.validate_only:
+            foreseen = self._foreseeing.foreseen(new, source.given, current_principal(), check_still_wanted)
+            return converters.ingestion_to_proto(foreseen)
+        started = self._ingesting.start(new, source.given, source.upload_id)
         waited_s = request.wait.ToTimedelta().total_seconds()
         ended = self._ingesting.wait(new.project, new.id, waited_s, should_end) if waited_s else started
         return converters.ingestion_to_proto(ended)
@@ -98,24 +105,12 @@ class IngestionServicer(DataIngestionServiceServicer):
         return converters.ingestion_to_proto(self._ingesting.cancel(current_project(), request.id))
 
     def ValidateData(self, request: pb.ValidateDataRequest, context: Any) -> validation_pb2.ValidationReport:
-        if bool(request.dataset) == request.HasField("source"):
-            raise NothingToValidate
-        arguments: dict[str, Any] = {
-            "project": current_project(),
-            "suite": converters.suite_from_proto(request.suite),
-            "max_unexpected_rows": request.max_unexpected_rows if request.HasField("max_unexpected_rows") else _DEFAULT_UNEXPECTED_ROWS,
-        }
-        if request.dataset:
-            version = request.version if request.HasField("version") else None
-            return converters.report_to_proto(self._validating.dataset(arguments, request.dataset, version, _check))
-        source = self._source(request.source)
-        arguments["read"] = converters.read_options_from_proto(request.read, source)
-        return converters.report_to_proto(self._validating.source(arguments, source.described, source.given, _check))
+        return converters.report_to_proto(validated(request, self._validating, self._sources))
 
     def GetDataset(self, request: pb.GetDatasetRequest, context: Any) -> dataset_pb2.Dataset:
         version = request.version if request.HasField("version") else None
         read_time = request.read_time.ToDatetime(tzinfo=UTC) if request.HasField("read_time") else None
-        found = self._catalogue.get(current_project(), request.name, _check, version=version, read_time=read_time)
+        found = self._catalogue.get(current_project(), request.name, check_still_wanted, version=version, read_time=read_time)
         return self._told(found)
 
     def ListDatasets(self, request: pb.ListDatasetsRequest, context: Any) -> pb.ListDatasetsResponse:
@@ -123,14 +118,16 @@ class IngestionServicer(DataIngestionServiceServicer):
         return pb.ListDatasetsResponse(datasets=map(self._told, datasets), next_page_token=token)
 
     def ListDatasetVersions(self, request: pb.ListDatasetVersionsRequest, context: Any) -> pb.ListDatasetVersionsResponse:
-        versions, token = self._catalogue.versions(current_project(), request.name, converters.listing_from_proto(request), _check)
+        versions, token = self._catalogue.versions(
+            current_project(), request.name, converters.listing_from_proto(request), check_still_wanted
+        )
         return pb.ListDatasetVersionsResponse(versions=map(converters.dataset_version_to_proto, versions), next_page_token=token)
 
     def PreviewDataset(self, request: pb.PreviewDatasetRequest, context: Any) -> HttpBody:
         found = self._catalogue.preview(
             current_project(),
             request.name,
-            _check,
+            check_still_wanted,
             version=request.version if request.HasField("version") else None,
             limit=request.limit or _DEFAULT_PREVIEW_ROWS,
             offset=request.skip_rows,
@@ -139,20 +136,20 @@ class IngestionServicer(DataIngestionServiceServicer):
         return HttpBody(content_type="application/json", data=orjson.dumps(found))
 
     def RollbackDataset(self, request: pb.RollbackDatasetRequest, context: Any) -> dataset_pb2.Dataset:
-        return self._told(self._catalogue.rollback(current_project(), request.name, request.version, _check))
+        return self._told(self._catalogue.rollback(current_project(), request.name, request.version, check_still_wanted))
 
     def CompactDataset(self, request: pb.CompactDatasetRequest, context: Any) -> pb.CompactDatasetResponse:
-        done = self._catalogue.compact(current_project(), request.name, _check)
+        done = self._catalogue.compact(current_project(), request.name, check_still_wanted)
         return pb.CompactDatasetResponse(version=done.version, removed_file_count=done.files_before, added_file_count=done.files_after)
 
     def VacuumDataset(self, request: pb.VacuumDatasetRequest, context: Any) -> pb.VacuumDatasetResponse:
         retention_s = request.retention.ToTimedelta().total_seconds() if request.HasField("retention") else _DEFAULT_RETENTION_S
-        removed = self._catalogue.vacuum(current_project(), request.name, retention_s, _check)
+        removed = self._catalogue.vacuum(current_project(), request.name, retention_s, check_still_wanted)
         return pb.VacuumDatasetResponse(removed_file_count=removed)
 
     def SuggestExpectations(self, request: pb.SuggestExpectationsRequest, context: Any) -> pb.SuggestExpectationsResponse:
         version = request.version if request.HasField("version") else None
-        suite = self._validating.suggested(current_project(), request.name, version, _check)
+        suite = self._validating.suggested(current_project(), request.name, version, check_still_wanted)
         return pb.SuggestExpectationsResponse(suite=converters.suite_to_proto(suite))
 
     def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Any) -> Empty:
@@ -165,16 +162,5 @@ class IngestionServicer(DataIngestionServiceServicer):
                 break
         raise DatasetBusy(request.name, "it is going to be deleted once nobody writes to it")
 
-    def _source(self, source: ingestion_pb2.Source) -> converters.GivenSource:
-        if source.uri:
-            # Whoever reads it looks again, since links may point elsewhere by then.
-            self._allowed_sources.allowed(source.uri)
-        return converters.source_from_proto(source)
-
     def _told(self, dataset: Dataset) -> dataset_pb2.Dataset:
         return converters.dataset_to_proto(dataset, self._tables_url)
-
-
-def _check() -> None:
-    if should_end():
-        raise Unavailable("the server stops, or the caller has left; repeat the call", reason="SERVER_STOPPING")

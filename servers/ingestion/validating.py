@@ -23,7 +23,7 @@ class Validating:
         self._datasets = datasets
         self._processes = processes
 
-    def dataset(self, arguments: Mapping[str, Any], name: str, version: int | None, check: Check) -> Mapping[str, Any]:
+    def dataset(self, arguments: Mapping[str, Any], name: str, version: int | None, check: Check, operation: str = "validate") -> Any:
         """Checks a dataset.
 
         Args:
@@ -31,13 +31,14 @@ class Validating:
             name: The dataset.
             version: Its version; None = the newest.
             check: Called now and then.
+            operation: What is done with the report, as the data process calls it; it is returned by default.
 
         Raises:
             DatasetNotFound: The project has none of this name.
             OperationFailed: The suite is wrong, or there is no such version.
         """
         self._datasets.get(arguments["project"], name)
-        return self._run({**arguments, "dataset": name, "version": version}, check)
+        return self._processes.run(operation, {**arguments, "dataset": name, "version": version}, check=check)
 
     def suggested(self, project: str, name: str, version: int | None, check: Check) -> Mapping[str, Any]:
         """Suggests a suite from what a dataset has.
@@ -50,7 +51,9 @@ class Validating:
         suite: Mapping[str, Any] = self._processes.run("suggest", {"project": project, "dataset": name, "version": version}, check=check)
         return suite
 
-    def source(self, arguments: Mapping[str, Any], source: Mapping[str, Any], given: Input | None, check: Check) -> Mapping[str, Any]:
+    def source(
+        self, arguments: Mapping[str, Any], source: Mapping[str, Any], given: Input | None, check: Check, operation: str = "validate"
+    ) -> Any:
         """Checks data that are no dataset.
 
         Args:
@@ -58,13 +61,10 @@ class Validating:
             source: Where they are.
             given: The data, where the request has them.
             check: Called now and then.
+            operation: As for `dataset`.
 
         Raises:
             OperationFailed: The suite is wrong, or the data cannot be read.
         """
         with spooled(source, given, self._processes.scratch_folder) as described:
-            return self._run({**arguments, "source": described}, check)
-
-    def _run(self, arguments: Mapping[str, Any], check: Check) -> Mapping[str, Any]:
-        report: Mapping[str, Any] = self._processes.run("validate", arguments, check=check)
-        return report
+            return self._processes.run(operation, {**arguments, "source": described}, check=check)

@@ -34,7 +34,8 @@ def resource_reader(message_class: type[Message] | None) -> Callable[[Any], str]
             if found:
                 break
             found = reader(getattr(message, field)) if message.HasField(field) else ""
-        return found
+        # Databases keep no NUL.
+        return found.replace("\0", "\N{SYMBOL FOR NULL}")
 
     return read
 

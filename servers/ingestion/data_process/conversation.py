@@ -12,8 +12,8 @@ from servers.ingestion.data_process.memory_errors import is_out_of_memory
 from servers.ingestion.data_process.messages import MAX_LINE_BYTES, LineTooLong, OnProgress, facts_of, line_of
 from servers.runtime.errors import DomainError, FailedPrecondition
 
-_EXTRA = frozenset({"deltalake", "fastavro", "jsonschema_rs", "polars", "pyarrow", "python_calamine", "dateutil"})
-"""Modules of the extra `data`."""
+_EXTRA = frozenset({"deltalake", "fastavro", "jsonschema_rs", "polars", "pyarrow", "python_calamine", "dateutil", "confluent_kafka"})
+"""Modules of the extra `data`, and that of `kafka`."""
 
 Perform = Callable[[str, Mapping[str, Any], OnProgress], Any]
 """Does an operation, by its name and arguments."""
@@ -25,7 +25,8 @@ class DataExtraMissing(FailedPrecondition):
     reason = "DATA_EXTRA_MISSING"
 
     def __init__(self, module: str) -> None:
-        message = f"the server cannot work with data, because {module} is not installed; install mlmesh[data]"
+        extra = "kafka" if module == "confluent_kafka" else "data"
+        message = f"the server cannot work with data, because {module} is not installed; install mlmesh[{extra}]"
         super().__init__(message, metadata={"module": module}, preconditions=[("INSTALLATION", module, message)])
 
 

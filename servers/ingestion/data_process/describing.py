@@ -8,6 +8,9 @@ from typing import Any
 
 from servers.ingestion.data_process.json_values import json_rows
 from servers.ingestion.data_process.messages import OnProgress
+from servers.ingestion.data_process.quarantine.contents import Contents
+from servers.ingestion.data_process.quarantine.folder import QuarantineFolder
+from servers.ingestion.data_process.quarantine.tidying import tidy
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.tables import DatasetTable
 from servers.runtime.errors import InvalidArgument
@@ -32,6 +35,7 @@ def dataset_object(table: DatasetTable, version: int | None = None, at: datetime
         "columns": [[field.name, str(field.type)] for field in snapshot.schema],
         "row_count": snapshot.row_count,
         "size_bytes": snapshot.size_bytes,
+        "small_file_count": snapshot.small_file_count,
         "update_time": snapshot.time.isoformat(),
         "create_time": first[0].time.isoformat() if first else None,
     }
@@ -51,7 +55,8 @@ def versions(workplace: Workplace, arguments: Mapping[str, Any], _on_progress: O
             "operation": commit.operation,
             "mode": commit.mode,
             "rows": commit.rows,
-            "ingestion_id": "" if commit.delivery is None else commit.delivery.producer,
+            # Streams and other sources have a colon in their names, and ingestions have none.
+            "ingestion_id": "" if commit.delivery is None or ":" in commit.delivery.producer else commit.delivery.producer,
         }
         for commit in _table(workplace, arguments).versions(limit=arguments["limit"], before=arguments.get("before"))
     ]
@@ -86,13 +91,17 @@ def compact(workplace: Workplace, arguments: Mapping[str, Any], _on_progress: On
 
 
 def vacuum(workplace: Workplace, arguments: Mapping[str, Any], _on_progress: OnProgress) -> int:
-    """Removes files that only old versions need; returns how many."""
-    return _table(workplace, arguments).vacuum(timedelta(seconds=arguments["retention_s"]))
+    """Removes files that only old versions need, and what is in quarantine no more; returns how many files."""
+    table, retention = _table(workplace, arguments), timedelta(seconds=arguments["retention_s"])
+    removed = table.vacuum(retention)
+    folder = QuarantineFolder(workplace.tables.quarantine(arguments["project"], arguments["dataset"]))
+    return removed + tidy(folder, Contents(folder, table.last_sequences()), retention)
 
 
 def delete(workplace: Workplace, arguments: Mapping[str, Any], _on_progress: OnProgress) -> None:
-    """Deletes a dataset with its history."""
+    """Deletes a dataset with its history, and its quarantine."""
     _table(workplace, arguments).delete()
+    QuarantineFolder(workplace.tables.quarantine(arguments["project"], arguments["dataset"])).delete()
 
 
 def _table(workplace: Workplace, arguments: Mapping[str, Any]) -> DatasetTable:

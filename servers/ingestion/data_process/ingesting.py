@@ -2,83 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 from servers.ingestion.data_process.describing import dataset_object
 from servers.ingestion.data_process.gate import Gate
 from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.progress import RowsRead
+from servers.ingestion.data_process.quarantine.gone import remove_empty
+from servers.ingestion.data_process.quarantine.left_out import LeftOutRows
+from servers.ingestion.data_process.quarantine.operations import contents_of, left_out_by, quarantine_of
+from servers.ingestion.data_process.quarantine.replay import replayed
+from servers.ingestion.data_process.quarantine.staging import Numbered, Staging, Taking
 from servers.ingestion.data_process.read_options import parsed_options
-from servers.ingestion.data_process.schema_sentences import sentences
+from servers.ingestion.data_process.schema_sentences import changed_columns, sentences
 from servers.ingestion.data_process.workplace import Workplace
-from servers.ingestion.readers.options import ReadLimits
 from servers.ingestion.readers.rows import open_rows
-from servers.ingestion.tables import ContractMode, Delivery, RejectedRow, SchemaContract, WriteMode
+from servers.ingestion.tables import ContractMode, DatasetTable, Delivery, SchemaContract, WriteMode, Written
 
 
-class FirstRejected:
-    """Keeps the first rejected rows of a delivery.
+class Source(Protocol):
+    """Rows that can be read again and again."""
 
-    Args:
-        most_rows: How many.
-    """
+    schema: pa.Schema
 
-    def __init__(self, most_rows: int) -> None:
-        self._most_rows = most_rows
-        self._last_row = -1
-        self.rows: list[dict[str, Any]] = []
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What a person should know about how they were read."""
+        ...
 
-    def add(self, rejected: RejectedRow) -> None:
-        """Takes the next one. Where rows begin anew, because another writer changed the table meanwhile, the earlier ones are void."""
-        if rejected.row <= self._last_row:
-            self.rows.clear()
-        self._last_row = rejected.row
-        if len(self.rows) < self._most_rows:
-            told = {"row": rejected.row + 1, "column": rejected.column, "value": rejected.value, "reason": rejected.reason.value}
-            self.rows.append(told)
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Gives the rows from the first."""
+        ...
 
 
 def ingest(workplace: Workplace, arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
-    """Reads a source and writes its rows to a dataset, once for each `ingestion_id`; nothing where a gate refuses them."""
-    table = workplace.tables.table(arguments["project"], arguments["dataset"])
-    rejected, read = FirstRejected(workplace.most_rejected_rows), RowsRead(on_progress)
+    """Reads a source and writes its rows to a dataset, once for each `ingestion_id`; nothing where a gate refuses them.
+
+    With `validate_only` nothing is written at all.
+    Rows that are left out go into quarantine with the commit of the others.
+    """
+    if arguments["source"]["kind"] == "quarantine":
+        return _replay(workplace, arguments, on_progress)
     with workplace.sources.opened(arguments["source"]) as source:
         options = parsed_options(arguments.get("read") or {}, source.name)
-        with open_rows(source.path, source.name, options, ReadLimits()) as rows:
-            wanted = arguments.get("gate")
-            gate = None if wanted is None else Gate(rows.schema, rows, wanted, workplace.most_rejected_rows)
-            if gate is not None and gate.is_refused:
-                return _refused(gate, list(rows.warnings))
-            written = table.write(
-                read.counted(rows if gate is None else gate),
-                rows.schema,
-                mode=WriteMode[arguments["mode"]],
-                keys=arguments.get("keys") or (),
-                contract=_contract(arguments.get("contract") or {}),
-                delivery=Delivery(producer=arguments["ingestion_id"], sequence=1),
-                on_rejected=rejected.add,
-            )
-            warnings = list(rows.warnings)
-    if written.was_delivered_before:
-        warnings.append("the rows were written by an earlier attempt that broke off before it could count them")
-    told = rejected.rows
+        with open_rows(source.path, source.name, options, workplace.limits) as rows:
+            return _ingested(workplace, arguments, on_progress, rows, lambda: (Numbered(batch, None) for batch in rows))
+
+
+def _replay(workplace: Workplace, arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    table = workplace.tables.table(arguments["project"], arguments["dataset"])
+    folder, last_sequence = quarantine_of(workplace, arguments), table.last_sequences()
+    if last_sequence(arguments["ingestion_id"]) is not None:
+        written = Written(table.snapshot().version, 0, 0, 0, 0, True, ())
+        return _outcome(table, written, 0) | _left_out_before(workplace, arguments, [])
+    schema = table.snapshot().schema if table.exists() else None
+    with replayed(folder, last_sequence, arguments["source"], schema) as rows:
+        if not rows.spool.row_count:
+            return _outcome(table, Written(None, 0, 0, 0, 0, False, ()), 0) | {"warnings": rows.warnings}
+        outcome = _ingested(workplace, arguments, on_progress, rows, rows.numbered, taking=rows)
+    if not outcome["is_refused"]:
+        remove_empty(folder, contents_of(workplace, arguments), rows.leaving.numbers())
+    return outcome
+
+
+def _ingested(
+    workplace: Workplace,
+    arguments: Mapping[str, Any],
+    on_progress: OnProgress,
+    rows: Source,
+    numbered: Callable[[], Iterable[Numbered]],
+    taking: Taking | None = None,
+) -> dict[str, Any]:
+    table, folder = workplace.tables.table(arguments["project"], arguments["dataset"]), quarantine_of(workplace, arguments)
+    read, most_told, wanted = RowsRead(on_progress), workplace.most_rejected_rows, arguments.get("gate")
+    with LeftOutRows(folder.spool_folder) as by_gate, LeftOutRows(folder.spool_folder) as by_contract:
+        gate = None if wanted is None else Gate(rows.schema, rows, wanted, most_told, by_gate)
+        if gate is not None and gate.is_refused:
+            return _refused(gate, list(rows.warnings))
+        staging = Staging(folder, arguments["ingestion_id"], rows.schema, numbered, by_contract, gate, taking)
+        delivery = Delivery(producer=arguments["ingestion_id"], sequence=1)
+        is_rehearsal = arguments.get("validate_only", False)
+        write = table.rehearse if is_rehearsal else partial(table.write, delivery=delivery, on_judged=staging.marks)
+        written = write(
+            read.counted(rows if gate is None else gate),
+            rows.schema,
+            mode=WriteMode[arguments["mode"]],
+            keys=arguments.get("keys") or (),
+            contract=_contract(arguments.get("contract") or {}),
+            on_rejected=lambda row: by_contract.add(row.row, row.column, row.value, row.reason.value),
+        )
+        told = list(islice(_told(by_contract.batches(written.rows_rejected), gate), most_told))
+    outcome = _outcome(table, written, read.count) | {
+        "rejected": told,
+        "rows_quarantined": staging.count,
+        "warnings": list(rows.warnings),
+    }
     if gate is not None:
-        told = [*gate.rejected, *({**row, "row": gate.row_of_source(row["row"] - 1) + 1} for row in told)]
+        outcome |= {
+            "rows_read": gate.report["row_count"],
+            "rows_rejected": written.rows_rejected + gate.left_out_count,
+            "rejected": [*gate.rejected, *told][:most_told],
+            "validation": gate.report,
+        }
+    if is_rehearsal:
+        return outcome | {"version": None, "dataset": None, "changed_columns": changed_columns(written.schema_changes)}
+    return outcome | _left_out_before(workplace, arguments, rows.warnings) if written.was_delivered_before else outcome
+
+
+def _told(left_out: Iterable[pa.RecordBatch], gate: Gate | None) -> Iterator[dict[str, Any]]:
+    """Rows that the table rejected, as callers see them: counted from 1, as the source has them."""
+    for batch in left_out:
+        for row in batch.to_pylist():
+            number = row["row"] if gate is None else gate.row_of_source(row["row"])
+            yield {**row, "row": number + 1}
+
+
+def _outcome(table: DatasetTable, written: Written, rows_read: int) -> dict[str, Any]:
     return {
-        "rows_read": read.count if gate is None else gate.report["row_count"],
+        "rows_read": rows_read,
         "rows_written": written.rows_written,
         "rows_updated": written.rows_updated,
-        "rows_rejected": written.rows_rejected + (0 if gate is None else gate.left_out_count),
-        "rejected": told[: workplace.most_rejected_rows],
+        "rows_rejected": written.rows_rejected,
+        "rows_quarantined": 0,
+        "rejected": [],
         "version": written.version,
         "was_delivered_before": written.was_delivered_before,
         "schema_changes": sentences(written.schema_changes),
-        "warnings": warnings,
-        "validation": None if gate is None else gate.report,
+        "warnings": [],
+        "validation": None,
         "is_refused": False,
         "dataset": None if written.version is None else dataset_object(table),
     }
+
+
+def _left_out_before(workplace: Workplace, arguments: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+    """What an earlier attempt left out, which wrote the rows and broke off."""
+    warning = "the rows were written by an earlier attempt that broke off before it could count them"
+    count, told = left_out_by(contents_of(workplace, arguments), arguments["ingestion_id"], workplace.most_rejected_rows)
+    return {"rows_rejected": count, "rows_quarantined": count, "rejected": told, "warnings": [*warnings, warning]}
 
 
 def _refused(gate: Gate, warnings: list[str]) -> dict[str, Any]:
@@ -87,6 +153,7 @@ def _refused(gate: Gate, warnings: list[str]) -> dict[str, Any]:
         "rows_written": 0,
         "rows_updated": 0,
         "rows_rejected": 0,
+        "rows_quarantined": 0,
         "rejected": [],
         "version": None,
         "was_delivered_before": False,

@@ -29,8 +29,12 @@ class RowsRead:
     def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Gives the batches on."""
         for batch in batches:
-            self.count += batch.num_rows
-            if (now := self._clock()) >= self._next:
-                self._next = now + _INTERVAL_S
-                self._on_progress({"rows_read": self.count})
+            self.add(batch.num_rows)
             yield batch
+
+    def add(self, rows: int) -> None:
+        """Counts some rows."""
+        self.count += rows
+        if (now := self._clock()) >= self._next:
+            self._next = now + _INTERVAL_S
+            self._on_progress({"rows_read": self.count})

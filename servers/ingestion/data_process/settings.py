@@ -18,6 +18,9 @@ class DataProcessSettings:
     """For downloads and for deliveries while they are written, on a disk with room for them. Made where it does not exist. Several servers
     may share it."""
 
+    uploads_url: str = ""
+    """Where uploads are, as `blob_store.open_store` takes it: `file:///folder` or `s3://bucket/prefix?endpoint=…`. Empty = nowhere."""
+
     allowed_sources: tuple[str, ...] = ()
     """Where sources may lie that a request names: `file:///folder` and `s3://bucket/prefix`. Empty = nowhere."""
 
@@ -26,6 +29,9 @@ class DataProcessSettings:
 
     max_file_bytes: int = 64 * 1024**3
     """Largest source that is named by a request, in bytes."""
+
+    max_decompressed_bytes: int = 64 * 1024**3
+    """What a compressed file may inflate to, in bytes."""
 
     memory_bytes: int = 0
     """Memory that a process may take for itself (RLIMIT_DATA); 0 = any."""
@@ -48,9 +54,11 @@ class DataProcessSettings:
         return {
             "tables_url": self.tables_url,
             "scratch_folder": str(scratch_folder),
+            "uploads_url": self.uploads_url,
             "allowed_sources": list(self.allowed_sources),
             "s3_endpoint": self.s3_endpoint,
             "max_file_bytes": self.max_file_bytes,
+            "max_decompressed_bytes": self.max_decompressed_bytes,
             "memory_bytes": self.memory_bytes,
             "most_rejected_rows": self.most_rejected_rows,
         }

@@ -41,13 +41,16 @@ class Sources:
     """For downloads."""
     max_file_bytes: int
     """Largest file that a request may name."""
+    uploads_url: str = ""
+    """Of the blob store that has uploads; empty = there is none."""
 
     @contextmanager
     def opened(self, source: Mapping[str, Any]) -> Iterator[LocalSource]:
         """Gives a source as a file, as long as the block runs.
 
         Args:
-            source: `{"kind": "file", "path": …, "name": …}`, which the server wrote itself, or `{"kind": "uri", "uri": …}` from a request.
+            source: `{"kind": "file", "path": …, "name": …}`, which the server wrote itself, `{"kind": "upload", "blob_id": …, "name": …}`,
+                or `{"kind": "uri", "uri": …}` from a request.
 
         Raises:
             InvalidSourceUri: INVALID_ARGUMENT: the URI names no file and no object.
@@ -62,6 +65,12 @@ class Sources:
             if not path.is_file():
                 raise SourceNotFound(source["name"])
             yield LocalSource(path, source["name"])
+            return
+        if source["kind"] == "upload":
+            from servers.ingestion.data_process.uploads import uploaded
+
+            with uploaded(self.uploads_url, source["blob_id"], source["name"], self.scratch_folder) as path:
+                yield LocalSource(path, source["name"])
             return
         found = self.allowed.allowed(source["uri"])
         if isinstance(found, AllowedFile):

@@ -18,7 +18,6 @@ from servers.ingestion.errors import NothingToValidate
 from servers.ingestion.expectations import ExpectationResult, Report, suite_from_json, suite_to_json
 from servers.ingestion.expectations import suggest as suggested
 from servers.ingestion.expectations import validate as checked
-from servers.ingestion.readers.options import ReadLimits
 from servers.ingestion.readers.rows import open_rows
 
 
@@ -66,7 +65,7 @@ def _data(workplace: Workplace, arguments: Mapping[str, Any]) -> Iterator[tuple[
         return
     with workplace.sources.opened(arguments["source"]) as local:
         options = parsed_options(arguments.get("read") or {}, local.name)
-        with open_rows(local.path, local.name, options, ReadLimits()) as rows:
+        with open_rows(local.path, local.name, options, workplace.limits) as rows:
             yield rows.schema, rows
 
 

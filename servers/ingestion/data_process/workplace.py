@@ -11,6 +11,7 @@ from servers.ingestion.data_process.allowed_sources import AllowedSources
 from servers.ingestion.data_process.s3_region import region
 from servers.ingestion.data_process.sources import Sources
 from servers.ingestion.data_process.table_root import TableRoot
+from servers.ingestion.readers.options import ReadLimits
 from servers.ingestion.tables import Tables, s3_options
 
 
@@ -20,6 +21,8 @@ class Workplace:
 
     tables: Tables
     sources: Sources
+    limits: ReadLimits
+    """What reading a file may cost."""
     most_rejected_rows: int
     """Rejected rows that an ingestion tells of."""
 
@@ -30,6 +33,13 @@ class Workplace:
         options = s3_options(root.endpoint or None, region=region()) if root.is_s3 else None
         return cls(
             Tables(root.url, options, spool_folder=scratch),
-            Sources(AllowedSources(settings["allowed_sources"]), settings["s3_endpoint"], scratch, settings["max_file_bytes"]),
+            Sources(
+                AllowedSources(settings["allowed_sources"]),
+                settings["s3_endpoint"],
+                scratch,
+                settings["max_file_bytes"],
+                settings["uploads_url"],
+            ),
+            ReadLimits(max_decompressed_bytes=settings["max_decompressed_bytes"]),
             settings["most_rejected_rows"],
         )

@@ -17,5 +17,7 @@ from servers.ingestion.store.datasets import Datasets
 from servers.ingestion.store.errors import DatasetNotFound, IngestionNotFound
 from servers.ingestion.store.ingestions import Ingestions
 from servers.ingestion.store.opening import open_store
+from servers.ingestion.store.subscriptions import Subscriptions
+from servers.ingestion.store.uploads import KnownUpload, Uploads
 
-__all__ = ["DatasetNotFound", "Datasets", "IngestionNotFound", "Ingestions", "open_store"]
+__all__ = ["DatasetNotFound", "Datasets", "IngestionNotFound", "Ingestions", "KnownUpload", "Subscriptions", "Uploads", "open_store"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
@@ -20,10 +21,12 @@ class Datasets:
 
     Args:
         engine: The component's database, from `open_store`.
+        on_new_version: Called with a dataset that is new or has a new version, in the transaction in which that becomes known.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, on_new_version: Callable[[Connection, Dataset], None] = lambda _connection, _dataset: None) -> None:
         self._engine = engine
+        self._on_new_version = on_new_version
         self._insertion = Insertion(datasets, engine.dialect, if_absent=True)
 
     def put(self, connection: Connection, dataset: Dataset) -> None:
@@ -34,10 +37,9 @@ class Datasets:
             dataset: The dataset. Its `create_time` counts only where the dataset is added.
         """
         # The usual case first. It locks the row for writing at once; after an INSERT that finds it, MariaDB's writers would collide.
-        if _renew(connection, dataset) or self._insertion.run(connection, [_row(dataset)]):
-            return
-        # Somebody else may have added it meanwhile, in an older version.
-        _renew(connection, dataset)
+        # Where the INSERT finds it, somebody else may have added it meanwhile, in an older version.
+        if _renew(connection, dataset) or self._insertion.run(connection, [_row(dataset)]) or _renew(connection, dataset):
+            self._on_new_version(connection, dataset)
 
     def get(self, project: str, name: str) -> Dataset:
         """Returns a dataset.

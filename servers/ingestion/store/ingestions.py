@@ -12,6 +12,7 @@ from servers.ingestion.store.errors import IngestionNotFound
 from servers.ingestion.store.ingestion_rows import COLUMNS, IS_RUNNING, LIST, SOURCE, ended_values, ingestion_of, new_row
 from servers.ingestion.store.inputs import delete_input, insert_input, read_input
 from servers.ingestion.store.tables import NOT_ENDED, ingestions
+from servers.ingestion.store.uploads import release_upload
 from servers.runtime.pages import read_page
 from servers.runtime.paging import Listing
 from servers.runtime.work import Task
@@ -115,7 +116,7 @@ class Ingestions:
             raise IngestionNotFound(ingestion_id)
 
     def end(self, connection: Connection, task: Task) -> None:
-        """Takes over how a task ended, and forgets the bytes that came in the request: `on_end` of the `TaskTable`.
+        """Takes over how a task ended, and lets go of the bytes that it needed: `on_end` of the `TaskTable`.
 
         Tasks that are no ingestion's change nothing.
 
@@ -126,3 +127,4 @@ class Ingestions:
         changed = connection.execute(update(ingestions).where(ingestions.c.id == task.task_id).values(ended_values(task)))
         if changed.rowcount:
             delete_input(connection, task.task_id)
+            release_upload(connection, task.task_id)

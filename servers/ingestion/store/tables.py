@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table
 from sqlalchemy.dialects import mysql
 
 from sql_engine import ExactString, ExactText, JsonText, UtcDateTime
@@ -42,6 +42,59 @@ ingestion_inputs = Table(
     Column("ingestion_id", ExactString(36), ForeignKey("ingestions.id", ondelete="CASCADE"), primary_key=True),
     Column("part", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"), nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    METADATA,
+    Column("id", ExactString(36), primary_key=True),
+    Column("project", ExactString(63), nullable=False),
+    Column("name", ExactString(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("expire_time", UtcDateTime, nullable=False),
+    # NULL until its bytes have a place.
+    Column("blob_id", ExactString(64)),
+    Index("uploads_by_project", "project"),
+    Index("uploads_by_expire_time", "expire_time"),
+)
+
+upload_uses = Table(
+    "upload_uses",
+    METADATA,
+    Column("ingestion_id", ExactString(36), ForeignKey("ingestions.id", ondelete="CASCADE"), primary_key=True),
+    Column("upload_id", ExactString(36), ForeignKey("uploads.id"), nullable=False),
+    Index("upload_uses_by_upload", "upload_id"),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    METADATA,
+    Column("project", ExactString(63), primary_key=True),
+    Column("name", ExactString(127), primary_key=True),
+    Column("dataset", ExactString(127), nullable=False),
+    Column("cluster", ExactString(127), nullable=False),
+    Column("consumer_group", ExactString(255), nullable=False),
+    Column("mode", ExactString(16), nullable=False),
+    # What the worker needs to know beside these.
+    Column("request", JsonText, nullable=False),
+    Column("creator", ExactString(255), nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
+    Column("state", ExactString(16), nullable=False),
+    # Of the work since it became active last: what an earlier one still reports counts no more.
+    Column("task_id", ExactString(128), nullable=False),
+    Column("is_started", Boolean, nullable=False),
+    Column("accepts_loss", Boolean, nullable=False),
+    # How often work has failed since it last told of something.
+    Column("failures", Integer, nullable=False),
+    Column("error", JsonText),
+    Column("positions", JsonText, nullable=False),
+    Column("rows_written", BigInteger, nullable=False),
+    Column("rows_rejected", BigInteger, nullable=False),
+    Column("rejected", JsonText, nullable=False),
+    Column("version", BigInteger),
+    Column("update_time", UtcDateTime, nullable=False),
+    Index("subscriptions_by_group", "cluster", "consumer_group", unique=True),
+    Index("subscriptions_by_dataset", "project", "dataset"),
 )
 
 datasets = Table(

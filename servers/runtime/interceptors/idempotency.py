@@ -52,7 +52,8 @@ class IdempotencyInterceptor:
             raise ContractError(f"{method.path} says IDEMPOTENCY_REQUEST_ID: its answers are kept by a thread, so it cannot be a coroutine")
 
         def once(request: Any, call: Call) -> Any:
-            if not request.request_id:
+            # Who only validates changes nothing, and wants to hear how it is now.
+            if not request.request_id or getattr(request, "validate_only", False):
                 return inner(request, call)
             key, request_hash = ReplayKey(call.principal.subject, method.path, request.request_id), _hash(request)
             while True:

@@ -14,7 +14,7 @@ from servers.ingestion.ingesting import KIND, Ingesting
 from servers.ingestion.inputs import Input
 from servers.ingestion.records import Ingestion, NewIngestion, State
 from servers.ingestion.settings import IngestionSettings
-from servers.ingestion.store import Datasets, Ingestions, open_store
+from servers.ingestion.store import Datasets, Ingestions, Uploads, open_store
 from servers.runtime.work import TaskTable, Workers, WorkSettings
 
 DONE = {
@@ -48,7 +48,7 @@ def ingesting(tmp_path: Path, processes: Processes) -> Iterator[Ingesting]:
     engine = open_store(IngestionSettings(data_dir=tmp_path / "data"))
     ingestions = Ingestions(engine)
     tasks = TaskTable(engine, on_end=ingestions.end)
-    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes)  # type: ignore[arg-type]
+    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes, Uploads(engine))  # type: ignore[arg-type]
     workers = Workers(tasks, owner="life", settings=WorkSettings(first_retry_s=0.01, poll_interval_s=0.02))
     workers.register(KIND, subject.work)
     workers.start()

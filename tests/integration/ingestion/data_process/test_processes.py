@@ -16,7 +16,13 @@ import psutil
 import pytest
 from grpc import StatusCode
 
-from servers.ingestion.data_process import DataProcesses, DataProcessOutOfMemory, DataProcessUnavailable, OperationFailed
+from servers.ingestion.data_process import (
+    DataProcesses,
+    DataProcessOutOfMemory,
+    DataProcessSettings,
+    DataProcessUnavailable,
+    OperationFailed,
+)
 from servers.ingestion.data_process.child import PROGRAM
 from servers.ingestion.data_process.errors import OperationTooLarge
 from servers.runtime.errors import DomainError
@@ -246,15 +252,9 @@ class TestOrphans:
         assert not left & scratch_of(tmp_path)
 
     def test_a_busy_process_ends_with_its_standard_input_where_the_kernel_does_not_help(self, silent: SilentS3, tmp_path: Path) -> None:
-        settings = {
-            "tables_url": tmp_path.as_uri(),
-            "scratch_folder": str(tmp_path),
-            "allowed_sources": ["s3://silent"],
-            "s3_endpoint": silent.endpoint,
-            "max_file_bytes": 100,
-            "memory_bytes": 0,
-            "most_rejected_rows": 1,
-        }
+        settings = DataProcessSettings(
+            tables_url=tmp_path.as_uri(), scratch_folder=tmp_path, allowed_sources=("s3://silent",), s3_endpoint=silent.endpoint
+        ).for_process(tmp_path)
         with subprocess.Popen(PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdin is not None
             process.stdin.write(orjson.dumps(settings) + b"\n" + orjson.dumps({"operation": "ingest", "arguments": BUSY}) + b"\n")

@@ -11,9 +11,9 @@ import pytest
 from grpc import StatusCode
 
 from blob_store.s3 import connect
+from demo.real_servers.s3 import S3Server
 from servers.ingestion.data_process import DataProcesses, OperationFailed
 from tests.integration.ingestion.data_process.conftest import MakeProcesses, ingestion
-from tests.real_servers.s3 import S3Server
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from demo.real_servers.s3 import S3Server
 from tests.integration.ingestion.server.places import FolderPlace, Place, S3Place
 from tests.integration.ingestion.server.served import Mesh, ServedIngestion, served, small_mesh
-from tests.real_servers.s3 import S3Server
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from blob_store.s3 import connect
-from tests.real_servers.s3 import S3Server
+from demo.real_servers.s3 import S3Server
 
 
 class Place(Protocol):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,15 @@ class ServedIngestion:
 
 
 @contextmanager
-def served(mesh: Mesh, place: Place, *, database_url: str = "", data_dir: Path | None = None, **settings: Any) -> Iterator[ServedIngestion]:
+def served(
+    mesh: Mesh,
+    place: Place,
+    *,
+    database_url: str = "",
+    data_dir: Path | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    **settings: Any,
+) -> Iterator[ServedIngestion]:
     """An ingestion server as long as the block runs.
 
     Args:
@@ -132,6 +141,7 @@ def served(mesh: Mesh, place: Place, *, database_url: str = "", data_dir: Path |
         place: Where its sources and tables are.
         database_url: Its database; SQLite in `data_dir` by default.
         data_dir: Its folder; a new one by default.
+        clock: The time by which uploads expire.
         settings: Others of its settings.
     """
     own = mesh.folder / uuid.uuid4().hex[:6]
@@ -147,7 +157,7 @@ def served(mesh: Mesh, place: Place, *, database_url: str = "", data_dir: Path |
         "s3_endpoint": place.s3_endpoint,
         "drain_s": 0,
     }
-    server = build(IngestionSettings(**(usual | settings)))
+    server = build(IngestionSettings(**(usual | settings)), clock)
     server.start()
     try:
         with grpc.insecure_channel(server.address, options=_OPTIONS) as channel:
@@ -156,6 +166,11 @@ def served(mesh: Mesh, place: Place, *, database_url: str = "", data_dir: Path |
             yield ServedIngestion(server, stub, place, data_dir)
     finally:
         server.stop()
+
+
+def bearing(channel: grpc.Channel, mesh: Mesh) -> grpc.Channel:
+    """A channel whose calls show a token."""
+    return grpc.intercept_channel(channel, _Bearer(mesh.issuer))
 
 
 class _Bearer(grpc.UnaryUnaryClientInterceptor):

@@ -17,12 +17,12 @@ from mlops.common.v1.job_pb2 import JOB_STATE_CANCELLED, JOB_STATE_FAILED, JOB_S
 from mlops.ingestion.v1 import ingestion_pb2
 from mlops.ingestion.v1 import ingestion_service_pb2 as pb
 
+from demo.real_servers.postgresql import PostgresqlServer
+from demo.real_servers.s3 import S3Server
 from tests.integration.client.cutting_proxy import CuttingProxy
 from tests.integration.ingestion.server.places import FolderPlace, S3Place, rows_of
 from tests.integration.ingestion.server.served import PATIENCE_S, Mesh, ServedIngestion, reason_of, served
 from tests.integration.runtime.waiting import eventually
-from tests.real_servers.postgresql import PostgresqlServer
-from tests.real_servers.s3 import S3Server
 
 GOOD = b"id,name\n1,x\n2,y\n"
 _BLOCK = b"".join(b"%d,%032x,2020-01-01,0.25\n" % (index, index * 7919) for index in range(20_000))

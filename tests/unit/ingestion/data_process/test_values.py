@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.ingestion.data_process.ingesting import FirstRejected
 from servers.ingestion.data_process.json_values import json_rows, json_value
 from servers.ingestion.data_process.progress import RowsRead
 from servers.ingestion.data_process.read_options import parsed_options
@@ -22,7 +21,7 @@ from servers.ingestion.data_process.schema_sentences import sentences
 from servers.ingestion.data_process.table_root import TableRoot
 from servers.ingestion.errors import InvalidReadOptions
 from servers.ingestion.readers.options import Compression, Format, ReadOptions
-from servers.ingestion.tables import ChangeKind, RejectedRow, RejectionReason, SchemaChange
+from servers.ingestion.tables import ChangeKind, SchemaChange
 
 
 class TestValues:
@@ -111,21 +110,6 @@ class TestReadOptions:
             parsed_options(read, "a.csv")
 
 
-class TestRejectedRows:
-    def test_the_first_are_kept_and_counted_from_one(self) -> None:
-        kept = FirstRejected(2)
-        for row in (0, 4, 7):
-            kept.add(RejectedRow(row, "a", None, RejectionReason.KEY_IS_NULL))
-        assert [row["row"] for row in kept.rows] == [1, 5]
-        assert kept.rows[0] == {"row": 1, "column": "a", "value": None, "reason": "KEY_IS_NULL"}
-
-    def test_rows_that_are_judged_anew_replace_the_earlier_ones(self) -> None:
-        kept = FirstRejected(2)
-        for row in (0, 4, 7, 4, 8):
-            kept.add(RejectedRow(row, "a", "x", RejectionReason.VALUE_DOES_NOT_FIT))
-        assert [row["row"] for row in kept.rows] == [5, 9]
-
-
 def test_progress_is_told_at_most_twice_a_second() -> None:
     told: list[int] = []
     times = iter([0.0, 0.0, 0.1, 0.49, 0.5, 0.9])
@@ -140,7 +124,10 @@ def test_changes_are_sentences() -> None:
     widened = SchemaChange(ChangeKind.TYPE_WIDENED, "y", "int64", "double")
     assert sentences([added, widened]) == ["column 'x' was added (int64)", "column 'y' was widened from int64 to double"]
     assert sentences([SchemaChange(ChangeKind.TABLE_CREATED), added]) == ["the table was created with 1 column"]
-    assert len(sentences([SchemaChange(kind, "x") for kind in ChangeKind if kind is not ChangeKind.TABLE_CREATED])) == 4
+    renamed = SchemaChange(ChangeKind.COLUMN_RENAMED, "x", new_name="z")
+    assert sentences([renamed, SchemaChange(ChangeKind.COLUMN_DROPPED, "y")]) == ["column 'x' was renamed to 'z'", "column 'y' was dropped"]
+    others = [kind for kind in ChangeKind if kind is not ChangeKind.TABLE_CREATED]
+    assert len(sentences([SchemaChange(kind, "x") for kind in others])) == len(others)
 
 
 class TestTableRoot:
