@@ -53,9 +53,12 @@ class CallPool(ThreadPoolExecutor):
         return call
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more calls; see `ThreadPoolExecutor.shutdown`."""
-        self._doormen.shutdown(wait, cancel_futures=cancel_futures)
-        super().shutdown(wait, cancel_futures=cancel_futures)
+        """Takes no more calls, and runs those that wait, whatever `cancel_futures` says: a closed `Admission` refuses them.
+
+        Cancelling holds the lock of `submit` while it calls back into gRPC, which wants its own lock, and holds that while it submits.
+        """
+        self._doormen.shutdown(wait)
+        super().shutdown(wait)
 
 
 def _refuse_here() -> None:

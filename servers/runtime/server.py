@@ -198,7 +198,7 @@ class Server:
         _LOGGER.info("%s has stopped", self.component)
 
     def _close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False)
         self._dependencies.close()
         for close in reversed(self._life.closers):
             try:

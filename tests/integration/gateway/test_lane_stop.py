@@ -96,7 +96,8 @@ def test_a_lone_worker_that_stops_answers_every_call_that_it_began(workers: Work
         load = Load(_grpc_calls(stack, workers.gateway))
         with load:
             workers.stop()
-            load.more(20)
+            # One for each thread: the gateway tries for seconds before it gives up.
+            load.more(6)
 
     assert load.outcomes["ok"] == workers.effects(), load.outcomes
     failed = {outcome.partition(":")[0] for outcome in load.outcomes} - {"ok"}
