@@ -52,7 +52,7 @@ class CallPool(ThreadPoolExecutor):
         call.add_done_callback(lambda _: self._places.release())
         return call
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - its base has it
         """Takes no more calls, and runs those that wait, whatever `cancel_futures` says: a closed `Admission` refuses them.
 
         Cancelling holds the lock of `submit` while it calls back into gRPC, which wants its own lock, and holds that while it submits.

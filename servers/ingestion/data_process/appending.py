@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from servers.ingestion.data_process.describing import dataset_object
-from servers.ingestion.data_process.messages import OnProgress, facts_of
 from servers.ingestion.data_process.read_options import parsed_options
 from servers.ingestion.data_process.row_batches import BatchLimits, RowBatch, joined_schema, read_batch, rows_as
 from servers.ingestion.data_process.workplace import Workplace
@@ -21,6 +20,7 @@ from servers.ingestion.streams.errors import SequenceGap
 from servers.ingestion.table_errors import DeliveryOutOfTurn
 from servers.ingestion.tables import ContractMode, DatasetTable, Delivery, RejectedRow, SchemaContract, Standing, WriteMode
 from servers.ingestion.tables.writing import Write
+from servers.runtime.data_process.messages import OnProgress, facts_of
 from servers.runtime.errors import Aborted, DomainError, ResourceExhausted, Unavailable
 
 _PASSING = (Unavailable, Aborted, ResourceExhausted)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.workplace import Workplace
+from servers.runtime.data_process.messages import OnProgress
 
 
 def check_subscription(workplace: Workplace, arguments: Mapping[str, Any], _on_progress: OnProgress) -> None:

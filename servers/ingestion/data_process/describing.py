@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from servers.ingestion.data_process.json_values import json_rows
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.quarantine.contents import Contents
 from servers.ingestion.data_process.quarantine.folder import QuarantineFolder
 from servers.ingestion.data_process.quarantine.tidying import tidy
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.tables import DatasetTable
+from servers.runtime.data_process.messages import OnProgress
 from servers.runtime.errors import InvalidArgument
 
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from servers.ingestion.data_process.describing import dataset_object
 from servers.ingestion.data_process.gate import Gate
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.progress import RowsRead
 from servers.ingestion.data_process.quarantine.gone import remove_empty
 from servers.ingestion.data_process.quarantine.left_out import LeftOutRows
@@ -23,6 +22,7 @@ from servers.ingestion.data_process.schema_sentences import changed_columns, sen
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.readers.rows import open_rows
 from servers.ingestion.tables import ContractMode, DatasetTable, Delivery, SchemaContract, WriteMode, Written
+from servers.runtime.data_process.messages import OnProgress
 
 
 class Source(Protocol):

@@ -39,13 +39,13 @@ from servers.ingestion.data_process.appending import append, position
 from servers.ingestion.data_process.consuming import check_subscription, consume
 from servers.ingestion.data_process.describing import compact, delete, describe, preview, rollback, vacuum, versions
 from servers.ingestion.data_process.ingesting import ingest
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.profiling import profile, render_ingestion, render_profile, render_validation, sketch
 from servers.ingestion.data_process.quarantine.operations import discard_quarantined, list_quarantined, unknown_quarantined
 from servers.ingestion.data_process.schema_changes import change_schema
 from servers.ingestion.data_process.schema_history import schemas
 from servers.ingestion.data_process.validating import suggest, validate
 from servers.ingestion.data_process.workplace import Workplace
+from servers.runtime.data_process.messages import OnProgress
 
 OPERATIONS: Mapping[str, Callable[[Workplace, Mapping[str, Any], OnProgress], Any]] = {
     "ingest": ingest,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.validating import validate
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.pages import ingestion_page, profile_page, validation_page
 from servers.ingestion.tables.data_files import DataFiles
+from servers.runtime.data_process.messages import OnProgress
 
 if TYPE_CHECKING:
     from servers.ingestion.profiles.sketches import TableSketch

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from servers.ingestion.data_process.messages import OnProgress
+from servers.runtime.data_process.messages import OnProgress
 
 _INTERVAL_S = 0.5
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from servers.ingestion.column_changes import ColumnChanges
 from servers.ingestion.data_process.describing import dataset_object
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.progress import RowsRead
 from servers.ingestion.data_process.schema_sentences import changed_columns, sentences
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.tables import ChangeKind, DatasetTable, Delivery, SchemaChange
+from servers.runtime.data_process.messages import OnProgress
 
 
 def change_schema(workplace: Workplace, arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:

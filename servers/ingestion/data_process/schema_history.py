@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.schema_sentences import sentences
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.tables import TableSchema
+from servers.runtime.data_process.messages import OnProgress
 
 
 def schemas(workplace: Workplace, arguments: Mapping[str, Any], _on_progress: OnProgress) -> list[dict[str, Any]]:

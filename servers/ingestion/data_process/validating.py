@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from servers.ingestion.data_process.json_values import json_value
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.progress import RowsRead
 from servers.ingestion.data_process.read_options import parsed_options
 from servers.ingestion.data_process.workplace import Workplace
@@ -19,6 +18,7 @@ from servers.ingestion.expectations import ExpectationResult, Report, suite_from
 from servers.ingestion.expectations import suggest as suggested
 from servers.ingestion.expectations import validate as checked
 from servers.ingestion.readers.rows import open_rows
+from servers.runtime.data_process.messages import OnProgress
 
 
 def validate(workplace: Workplace, arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:

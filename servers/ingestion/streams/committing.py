@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 
 from servers.ingestion.catalogue import dataset_of
 from servers.ingestion.data_process import DataProcessDied, DataProcesses, DataProcessOutOfMemory, OperationFailed
-from servers.ingestion.data_process.errors import OutOfMemory
-from servers.ingestion.data_process.messages import facts_of
 from servers.ingestion.store import Datasets
 from servers.ingestion.streams.errors import SequenceGap
 from servers.ingestion.streams.incoming import WaitingBatch
 from servers.ingestion.streams.target import Target
+from servers.runtime.data_process.errors import OutOfMemory
+from servers.runtime.data_process.messages import facts_of
 from servers.runtime.errors import DomainError
 from sql_engine import write
 

@@ -21,13 +21,13 @@ from sqlalchemy import Connection, Engine
 
 from servers.ingestion.catalogue import dataset_of
 from servers.ingestion.data_process import DataProcessDied, DataProcesses
-from servers.ingestion.data_process.messages import facts_of
 from servers.ingestion.deleting import BUSY_PAUSE_S, is_deletion_wanted
 from servers.ingestion.errors import DatasetBusy
 from servers.ingestion.store import Datasets
 from servers.ingestion.store.subscriptions import Subscriptions
 from servers.ingestion.subscriptions.clusters import properties_of
 from servers.ingestion.subscriptions.records import Subscription
+from servers.runtime.data_process.messages import facts_of
 from servers.runtime.errors import DomainError
 from servers.runtime.work import Cancelled, Result, Retry, Run, TaskTable
 from servers.runtime.work.settings import WorkSettings, retry_pause_s

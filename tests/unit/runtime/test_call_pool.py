@@ -23,11 +23,10 @@ def test_it_ends_while_calls_are_submitted_under_the_lock_that_their_ends_want()
             pass
 
     def submit_until_refused() -> None:
-        with lock:
-            with pytest.raises(RuntimeError, match="after shutdown"):  # noqa: PT012 - the one of them that comes after the end
-                while True:
-                    pool.submit(int)
-                    submits.set()
+        with lock, pytest.raises(RuntimeError, match="after shutdown"):  # noqa: PT012 - the one of them that comes after the end
+            while True:
+                pool.submit(int)
+                submits.set()
 
     pool = CallPool(worker_threads=1, max_calls=10_000_000, name="calls")
     pool.submit(block)

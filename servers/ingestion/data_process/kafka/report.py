@@ -10,7 +10,7 @@ from typing import Any
 
 from servers.ingestion.data_process.kafka.message import Rejected
 from servers.ingestion.data_process.kafka.positions import Partition, Position
-from servers.ingestion.data_process.messages import OnProgress, facts_of
+from servers.runtime.data_process.messages import OnProgress, facts_of
 from servers.runtime.errors import DomainError
 
 _INTERVAL_S = 1.0

@@ -24,12 +24,12 @@ from servers.ingestion.data_process.kafka.positions import Partition, Position, 
 from servers.ingestion.data_process.kafka.report import Committed, Report
 from servers.ingestion.data_process.kafka.rows import MessageRows, at_message, rows_of
 from servers.ingestion.data_process.kafka.topic_reader import TopicReader
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.subscriptions.errors import KafkaTopicNotFound, UnreadableMessage
 from servers.ingestion.table_errors import DeliveryOutOfTurn, ValueDoesNotFit
 from servers.ingestion.tables import ContractMode, DatasetTable, RejectedRow, SchemaContract, WriteMode
 from servers.ingestion.tables.writing import Write
+from servers.runtime.data_process.messages import OnProgress
 from servers.runtime.errors import DomainError
 
 _LOGGER = logging.getLogger(__name__)

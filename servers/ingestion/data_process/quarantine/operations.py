@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from servers.ingestion.data_process.json_values import json_rows
-from servers.ingestion.data_process.messages import OnProgress
 from servers.ingestion.data_process.quarantine.contents import Contents
 from servers.ingestion.data_process.quarantine.errors import QuarantineChanged
 from servers.ingestion.data_process.quarantine.filtered_columns import COLUMNS, row_filter
@@ -22,6 +21,7 @@ from servers.ingestion.data_process.quarantine.gone import Leaving, remove_empty
 from servers.ingestion.data_process.quarantine.rows import ABOUT, columns_of, origins_of
 from servers.ingestion.data_process.quarantine.selection import Selection
 from servers.ingestion.data_process.workplace import Workplace
+from servers.runtime.data_process.messages import OnProgress
 
 _Result = TypeVar("_Result")
 

@@ -23,8 +23,8 @@ from servers.ingestion.data_process import (
     DataProcessUnavailable,
     OperationFailed,
 )
-from servers.ingestion.data_process.child import PROGRAM
-from servers.ingestion.data_process.errors import OperationTooLarge
+from servers.ingestion.data_process.processes import PROGRAM
+from servers.runtime.data_process.errors import OperationTooLarge
 from servers.runtime.errors import DomainError
 from tests.integration.ingestion.data_process.conftest import BUSY, PATIENCE_S, MakeProcesses, SilentS3, child_pids, ingestion, wait_for_end
 

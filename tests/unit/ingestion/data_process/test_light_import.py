@@ -16,6 +16,6 @@ def test_the_server_loads_no_library_for_data() -> None:
 
 
 def test_a_process_talks_to_its_server_without_grpc_and_libraries_for_data() -> None:
-    program = "import sys, servers.ingestion.data_process.conversation; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    program = "import sys, servers.runtime.data_process.conversation; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     assert not {*HEAVY, "grpc"} & set(loaded)

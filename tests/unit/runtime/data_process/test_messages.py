@@ -8,10 +8,10 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.ingestion.data_process.errors import DataProcessDied, DataProcessOutOfMemory, OperationFailed, death
-from servers.ingestion.data_process.messages import Lines, LineTooLong, facts_of, line_of
 from servers.ingestion.table_errors import SchemaFrozen, TableNotFound, WriteConflict
 from servers.runtime import errors
+from servers.runtime.data_process.errors import DataProcessDied, DataProcessOutOfMemory, OperationFailed, death
+from servers.runtime.data_process.messages import Lines, LineTooLong, facts_of, line_of
 from servers.runtime.errors import DomainError
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -102,9 +102,9 @@ def test_texts_that_are_no_unicode_are_sent_all_the_same() -> None:
     ],
 )
 def test_the_end_of_a_process_tells_why(return_code: int, has_limit: bool, kind: type[DomainError], words: str) -> None:
-    error = death(return_code, exit_status_out_of_memory=71, has_memory_limit=has_limit)
+    error = death(return_code, exit_status_out_of_memory=71, has_memory_limit=has_limit, memory_setting="a setting")
     assert type(error) is kind
     assert words in error.message
     is_memory = kind is DataProcessOutOfMemory
     assert error.code is (StatusCode.RESOURCE_EXHAUSTED if is_memory else StatusCode.INTERNAL)
-    assert ("MLMESH_INGESTION_PROCESS_MEMORY_BYTES" in error.message) is is_memory
+    assert ("more with a setting" in error.message) is is_memory

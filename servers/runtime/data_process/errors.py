@@ -8,8 +8,6 @@ from typing import Any
 
 from servers.runtime.errors import DomainError, InvalidArgument, ResourceExhausted, Unavailable
 
-MEMORY_SETTING = "MLMESH_INGESTION_PROCESS_MEMORY_BYTES"
-
 
 class OperationFailed(DomainError):
     """The error that a data process describes, with the same facts.
@@ -55,26 +53,33 @@ class DataProcessDied(OperationFailed):
 
 
 class DataProcessOutOfMemory(ResourceExhausted):
-    """A process died because memory ran out."""
+    """A process died because memory ran out.
+
+    Args:
+        how: How it ended, as a clause.
+        memory_setting: What gives it more.
+    """
 
     reason = "DATA_PROCESS_OUT_OF_MEMORY"
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, memory_setting: str) -> None:
         super().__init__(
             f"the process that worked on the data {how}, most likely because it needed more memory than there is; send less at a time, "
-            f"or give it more with {MEMORY_SETTING} (0 = any) on a machine that has it"
+            f"or give it more with {memory_setting} on a machine that has it"
         )
 
 
 class OutOfMemory(ResourceExhausted):
-    """An operation was refused memory."""
+    """An operation was refused memory.
+
+    Args:
+        memory_setting: What gives it more.
+    """
 
     reason = "OUT_OF_MEMORY"
 
-    def __init__(self) -> None:
-        super().__init__(
-            f"the operation needs more memory than it may take; send less at a time, or give it more with {MEMORY_SETTING} (0 = any)"
-        )
+    def __init__(self, memory_setting: str) -> None:
+        super().__init__(f"the operation needs more memory than it may take; send less at a time, or give it more with {memory_setting}")
 
 
 class DataProcessUnavailable(Unavailable):
@@ -104,13 +109,14 @@ class ResultTooLarge(ResourceExhausted):
         super().__init__(f"the result has {size_bytes:,} bytes, and may have {most_bytes:,}; ask for fewer rows or columns")
 
 
-def death(return_code: int, *, exit_status_out_of_memory: int, has_memory_limit: bool) -> DomainError:
+def death(return_code: int, *, exit_status_out_of_memory: int, has_memory_limit: bool, memory_setting: str) -> DomainError:
     """Returns the error for a process that ended by itself.
 
     Args:
         return_code: As `subprocess` has it: the negative number of a signal that killed it.
         exit_status_out_of_memory: Its exit status where not even the error for want of memory could be sent.
         has_memory_limit: Whether it ran under a limit of memory.
+        memory_setting: What gives it more.
     """
     if return_code >= 0:
         # Nothing here ends with status 1, but OpenBLAS does when it gets no memory.
@@ -120,7 +126,7 @@ def death(return_code: int, *, exit_status_out_of_memory: int, has_memory_limit:
         # The kernel sends SIGKILL where memory runs out, and nobody else is known to. Native code that gets no memory aborts.
         is_out_of_memory = return_code == -signal.SIGKILL or (has_memory_limit and return_code == -signal.SIGABRT)
         how = f"was killed by {_signal_name(-return_code)}"
-    return DataProcessOutOfMemory(how) if is_out_of_memory else DataProcessDied(how)
+    return DataProcessOutOfMemory(how, memory_setting) if is_out_of_memory else DataProcessDied(how)
 
 
 def _signal_name(number: int) -> str:

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from servers.ingestion.data_process.scratch import Scratch
+from servers.runtime.data_process.scratch import Scratch
 
 HOLD = """
 import sys
 from pathlib import Path
-from servers.ingestion.data_process.scratch import Scratch
+from servers.runtime.data_process.scratch import Scratch
 scratch = Scratch(Path(sys.argv[1]))
 (scratch.new_folder() / "download").write_text("left behind")
 print(scratch.folder, flush=True)

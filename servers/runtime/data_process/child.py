@@ -15,10 +15,7 @@ from typing import Any
 import orjson
 
 import servers.runtime
-from servers.ingestion.data_process.messages import Lines, LineTooLong, line_of
-
-PROGRAM = (sys.executable, "-P", "-m", "servers.ingestion.data_process")
-"""The data process."""
+from servers.runtime.data_process.messages import Lines, LineTooLong, line_of
 
 _DEFAULTS = {
     # Where a limit of memory lets no thread start, jemalloc (in Polars) tries it for ever, and says so each time on standard error.
@@ -76,15 +73,15 @@ class Child:
     The kernel kills it when the thread that made this ends, so that is a thread which lives as long as it is needed.
 
     Args:
+        command: Program and arguments.
         settings: What it is told first.
         folder: For its temporary files; removed when it has ended.
-        command: Program and arguments.
 
     Raises:
         OSError: If no process can be started.
     """
 
-    def __init__(self, settings: Mapping[str, Any], folder: Path, command: Sequence[str] = PROGRAM) -> None:
+    def __init__(self, command: Sequence[str], settings: Mapping[str, Any], folder: Path) -> None:
         self._folder = folder
         self._lines = Lines()
         self._unsent = line_of(settings)

@@ -11,15 +11,18 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from servers.ingestion.data_process import conversation
-from servers.ingestion.data_process.conversation import answer_all
-from servers.ingestion.data_process.messages import OnProgress, line_of
 from servers.ingestion.errors import CorruptFile
+from servers.runtime.data_process import conversation
+from servers.runtime.data_process.conversation import Advice, answer_all
+from servers.runtime.data_process.messages import OnProgress, line_of
 from servers.runtime.errors import NotFound
 
 
 class Panic(BaseException):
     """As those of Rust: no `Exception`."""
+
+
+ADVICE = Advice("MEMORY_BYTES", {"polars": "data", "pyarrow": "data", "deltalake": "data"})
 
 
 def answers(problem: BaseException | None, result: Any = None) -> list[dict[str, Any]]:
@@ -30,7 +33,12 @@ def answers(problem: BaseException | None, result: Any = None) -> list[dict[str,
         return result
 
     sent: list[bytes] = []
-    answer_all([{"operation": "ingest", "arguments": {}}], sent.append, perform)
+    answer_all(
+        [{"operation": "ingest", "arguments": {}}],
+        sent.append,
+        perform,
+        ADVICE,
+    )
     return [orjson.loads(line) for line in sent]
 
 
