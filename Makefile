@@ -41,7 +41,7 @@ demo: .venv/.demo ## Take in real flights, train, register and serve a model of 
 	$(BIN)/mlmesh demo
 
 .PHONY: demo-full
-demo-full: .venv/.demo-full ## The demo, and once more on PostgreSQL and S3, with the same metrics
+demo-full: .venv/.demo-full ## The demo, and once more on PostgreSQL, S3 and Kafka, with the same metrics
 	$(BIN)/mlmesh demo --full
 
 .PHONY: up

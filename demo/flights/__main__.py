@@ -12,11 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlmesh
 import numpy as np
@@ -27,12 +28,14 @@ from mlops.registry.v1 import model_pb2
 from rich.console import Console
 from sklearn.pipeline import Pipeline
 
+from demo.flights.arrivals import Arrivals, NotArrived
 from demo.flights.backends import Backends, embedded, production_like
 from demo.flights.dataset import INPUTS, LATE_MINUTES, Split, departures, find_files, split_by_month
 from demo.flights.delay_model import Evaluation, evaluate, train
 from demo.flights.ingestion import ingest, land, read, validate
 from demo.flights.local_mesh import LocalMesh, MeshFailed, running_mesh
 from demo.flights.predictions import Answer, predict_in_process, predict_over_grpc, predict_over_rest
+from demo.real_servers import ServerFailed
 
 MODEL = "flight-delay"
 FIRST_UNSEEN_MONTH = 10
@@ -56,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--data-dir", type=Path, default=Path(".mlmesh/demo"), help="where the mesh of the demo keeps everything (default: %(default)s)"
     )
     parser.add_argument(
-        "--full", action="store_true", help="do it again on PostgreSQL and S3, which are started for it (needs mlmesh[demo-full])"
+        "--full", action="store_true", help="do it again on PostgreSQL, S3 and Kafka, which are started for it (needs mlmesh[demo-full])"
     )
     given = parser.parse_args(arguments)
     data_dir: Path = given.data_dir.expanduser().resolve()
@@ -65,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         evaluation = run(data_dir, embedded(data_dir), console)
         if given.full:
             _repeat_in_production(data_dir, evaluation, console)
-    except (FileNotFoundError, MeshFailed, Disagreement, mlmesh.MeshError) as failure:
+    except (FileNotFoundError, MeshFailed, ServerFailed, NotArrived, Disagreement, mlmesh.MeshError) as failure:
         print(f"mlmesh demo: {failure}", file=sys.stderr)
         return 1
     _print_where_to_look(console, data_dir)
@@ -94,11 +97,12 @@ def run(data_dir: Path, backends: Backends, console: Console) -> Evaluation:
     Raises:
         Disagreement: A server answered something else than the model.
     """
-    uris = land(find_files(), backends.landing)
+    uris, arriving = land(find_files(), backends.landing, FIRST_UNSEEN_MONTH)
     with running_mesh(data_dir, backends.environment) as mesh:
         console.print(f"[green]✓[/] started a mesh on {backends.name} at {mesh.url}")
         client = mlmesh.connect(url=mesh.url, token=mesh.token)
-        datasets, rows = _take_in(client, uris, backends.storage_options, console)
+        _take_in(client, uris, arriving, backends.arrivals, console)
+        datasets, rows = _joined(client, uris, backends.storage_options, console)
         seen, unseen = split_by_month(rows, FIRST_UNSEEN_MONTH)
         with _timed(console, f"trained on {len(seen.late):,} flights of January to September"):
             model = train(seen)
@@ -111,18 +115,26 @@ def run(data_dir: Path, backends: Backends, console: Console) -> Evaluation:
 
 
 def _take_in(
-    client: mlmesh.Mesh, uris: Mapping[str, str], storage_options: Mapping[str, str], console: Console
-) -> tuple[list[Dataset], pd.DataFrame]:
+    client: mlmesh.Mesh, uris: Mapping[str, str], arriving: Sequence[dict[str, Any]], arrivals: Arrivals, console: Console
+) -> None:
     with _timed(console, "ingested the raw files of flights, weather and planes"):
         ingestions = ingest(client, uris)
     for one in ingestions:
         console.print(f"    {one.dataset} version {one.version}: {one.rows_added:,} rows")
+    with _timed(console, "had the flights of October to December arrive"):
+        way = arrivals.bring(client, "flights", arriving)
+    console.print(f"    {len(arriving):,} rows by {way}, each once")
     with _timed(console, "checked the flights"):
         report = validate(client)
     met = sum(result.success for result in report.results)
     console.print(f"    {met} of {len(report.results)} expectations are met by {report.row_count:,} rows")
     if report.status != "passed":
         raise Disagreement(f"the flights are not as expected: {[result for result in report.results if not result.success]}")
+
+
+def _joined(
+    client: mlmesh.Mesh, uris: Mapping[str, str], storage_options: Mapping[str, str], console: Console
+) -> tuple[list[Dataset], pd.DataFrame]:
     with _timed(console, "read the datasets and joined them"):
         (flights, of_flights), (weather, of_weather), (planes, of_planes) = (read(client, name, storage_options) for name in uris)
         rows = departures(of_flights, of_weather, of_planes)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from demo.flights.arrivals import CLUSTER, Arrivals, Published, Streamed
+
 
 class Landing(Protocol):
     """Where raw files lie that the mesh reads."""
@@ -25,12 +27,14 @@ class Backends:
     Args:
         name: What people are told.
         landing: Where raw files lie.
+        arrivals: How rows arrive that are in no file.
         environment: Settings of the mesh, credentials among them.
         storage_options: How the tables of datasets are read, as deltalake takes it.
     """
 
     name: str
     landing: Landing
+    arrivals: Arrivals
     environment: Mapping[str, str] = field(repr=False)
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -62,14 +66,16 @@ class _Bucket:
 def embedded(data_dir: Path) -> Backends:
     """SQLite and files in the data directory: nothing else runs."""
     landing = data_dir / "landing"
-    return Backends("SQLite and local files", _Folder(landing), {"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()])})
+    settings = {"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()])}
+    return Backends("SQLite and local files", _Folder(landing), Streamed(), settings)
 
 
 @contextmanager
 def production_like() -> Iterator[Backends]:
-    """PostgreSQL and S3, real ones from wheels, for as long as the block runs."""
+    """PostgreSQL, S3 and Kafka, real ones from wheels, for as long as the block runs."""
     # Only here: they come with `mlmesh[demo-full]`.
     from blob_store.s3 import connect
+    from demo.real_servers.kafka import tansu
     from demo.real_servers.postgresql import postgresql_server
     from demo.real_servers.s3 import s3_server
 
@@ -78,16 +84,19 @@ def production_like() -> Iterator[Backends]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlm-")))
         database = stack.enter_context(postgresql_server(folder / "postgresql"))
         s3 = stack.enter_context(s3_server(folder / "s3"))
+        kafka = stack.enter_context(tansu(folder / "kafka", s3)).kafka
         landing = _Bucket(connect(s3.endpoint, credentials=s3.credentials), s3.bucket)
         yield Backends(
-            "PostgreSQL and S3",
+            "PostgreSQL, S3 and Kafka",
             landing,
+            Published(kafka),
             {
                 "MLMESH_DATABASE_URL": database.new_database(),
                 "MLMESH_BLOB_URL": s3.url("blobs"),
                 "MLMESH_INGESTION_TABLES_URL": s3.url("tables"),
                 "MLMESH_INGESTION_S3_ENDPOINT": s3.endpoint,
                 "MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.url]),
+                "MLMESH_INGESTION_KAFKA_CLUSTERS": json.dumps({CLUSTER: {"bootstrap.servers": kafka.address}}),
                 "AWS_ACCESS_KEY_ID": s3.access_key,
                 "AWS_SECRET_ACCESS_KEY": s3.secret_key,
             },

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import mlmesh
 import pandas as pd
@@ -14,6 +15,7 @@ from mlmesh.datasets import Dataset
 from mlmesh.ingestions import Ingestion
 from mlmesh.validation_reports import ValidationReport
 
+from demo.flights.arrivals import split_file
 from demo.flights.backends import Landing
 from demo.flights.dataset import FlightFiles
 
@@ -32,19 +34,21 @@ SUITE = {
 """What has to hold for the flights, as Great Expectations writes it."""
 
 
-def land(files: FlightFiles, landing: Landing) -> dict[str, str]:
+def land(files: FlightFiles, landing: Landing, first_arriving_month: int) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Lays the raw files where the mesh may read them.
 
     Args:
         files: The files as they were installed.
         landing: Where to.
+        first_arriving_month: Flights of this month and later are in no file.
 
     Returns:
-        Names of datasets, and the URI of the file of each.
+        Names of datasets and the URI of the file of each; and the flights that are to arrive.
     """
     with TemporaryDirectory() as folder, zipfile.ZipFile(files.flights) as packed:
-        flights = landing.put(Path(packed.extract("flights.csv", folder)))
-    return {"flights": flights, "weather": landing.put(files.weather), "planes": landing.put(files.planes)}
+        before, arriving = split_file(Path(packed.extract("flights.csv", folder)), first_arriving_month)
+        flights = landing.put(before)
+    return {"flights": flights, "weather": landing.put(files.weather), "planes": landing.put(files.planes)}, arriving
 
 
 def ingest(client: mlmesh.Mesh, uris: Mapping[str, str]) -> list[Ingestion]:

@@ -18,11 +18,11 @@ import pytest
 from mlops.ingestion.v1 import subscription_service_pb2 as pb
 from mlops.ingestion.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 
+from demo.real_servers.kafka import TansuBroker, tansu
 from demo.real_servers.s3 import S3Server
 from servers.ingestion.tables import DatasetTable, Tables
 from tests.integration.ingestion.server.served import Mesh, bearing, small_mesh
 from tests.integration.runtime.waiting import eventually
-from tests.real_servers.kafka import TansuBroker, tansu
 
 MESSAGES = 200_000
 PARTITIONS = 4

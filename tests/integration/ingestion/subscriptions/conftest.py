@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.real_servers.kafka import TansuBroker, tansu
 from servers.ingestion.data_process import DataProcesses
 from tests.integration.ingestion.subscriptions.readers import processes_in
-from tests.real_servers.kafka import StrictBroker, TansuBroker, strict_broker, tansu
+from tests.real_servers.kafka import StrictBroker, strict_broker
 
 
 @pytest.fixture(scope="module")

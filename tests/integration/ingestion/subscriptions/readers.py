@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from demo.real_servers.kafka import Kafka
 from servers.ingestion.data_process import DataProcesses, DataProcessSettings
 from servers.ingestion.tables import Tables
 from servers.runtime.errors import DomainError
 from tests.integration.ingestion.tables.deliveries import rows_of
 from tests.integration.runtime.waiting import eventually
-from tests.real_servers.kafka import Kafka
 
 PATIENCE_S = 60.0
 PROJECT, DATASET = "p", "d"

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from demo.real_servers.kafka import TansuBroker
 from servers.ingestion.data_process import DataProcesses
 from servers.ingestion.tables import Tables
 from tests.integration.ingestion.subscriptions.readers import DATASET, PATIENCE_S, PROJECT, Reader, reading, rows_in, until_rows
 from tests.integration.runtime.waiting import eventually
-from tests.real_servers.kafka import StrictBroker, TansuBroker
+from tests.real_servers.kafka import StrictBroker
 
 TOPIC_AUTHORIZATION_FAILED = 29
 
