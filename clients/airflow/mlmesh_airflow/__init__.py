@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mlmesh_airflow.ingest_data import IngestDataOperator as IngestDataOperator
     from mlmesh_airflow.ingestion_sensor import IngestionSensor as IngestionSensor
     from mlmesh_airflow.ingestion_trigger import IngestionTrigger as IngestionTrigger
+    from mlmesh_airflow.processing_job import ProcessingJobOperator as ProcessingJobOperator
+    from mlmesh_airflow.processing_sensor import ProcessingJobSensor as ProcessingJobSensor
+    from mlmesh_airflow.processing_trigger import ProcessingJobTrigger as ProcessingJobTrigger
 
 # Airflow reads `provider_info` of this package while it is still being imported itself, so nothing of it can be imported here.
 _EXPORTS = {
@@ -24,9 +27,15 @@ _EXPORTS = {
     "IngestionSensor": "mlmesh_airflow.ingestion_sensor",
     "IngestionTrigger": "mlmesh_airflow.ingestion_trigger",
     "MlmeshHook": "mlmesh_airflow.hook",
+    "ProcessingJobOperator": "mlmesh_airflow.processing_job",
+    "ProcessingJobSensor": "mlmesh_airflow.processing_sensor",
+    "ProcessingJobTrigger": "mlmesh_airflow.processing_trigger",
 }
 
-__all__ = ["IngestDataOperator", "IngestionSensor", "IngestionTrigger", "MlmeshHook"]
+__all__ = [
+    *("IngestDataOperator", "IngestionSensor", "IngestionTrigger", "MlmeshHook"),
+    *("ProcessingJobOperator", "ProcessingJobSensor", "ProcessingJobTrigger"),
+]
 
 
 def __getattr__(name: str) -> Any:

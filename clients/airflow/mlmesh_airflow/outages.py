@@ -1,4 +1,4 @@
-"""Which failures of a look at an ingestion pass by themselves: the ingestion goes on, so whoever waits for it does too."""
+"""Which failures of a look at work pass by themselves: the work goes on, so whoever waits for it does too."""
 
 from __future__ import annotations
 

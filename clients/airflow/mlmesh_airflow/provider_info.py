@@ -12,11 +12,17 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-mlmesh",
         "name": "mlmesh",
-        "description": "Takes data into the datasets of an mlmesh, and waits for them.",
+        "description": "Takes data into the datasets of an mlmesh, runs processing jobs over them, and waits.",
         "integrations": [{"integration-name": _INTEGRATION, "tags": ["service"]}],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["mlmesh_airflow.hook"]}],
-        "operators": [{"integration-name": _INTEGRATION, "python-modules": ["mlmesh_airflow.ingest_data"]}],
-        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["mlmesh_airflow.ingestion_sensor"]}],
-        "triggers": [{"integration-name": _INTEGRATION, "python-modules": ["mlmesh_airflow.ingestion_trigger"]}],
+        "operators": [
+            {"integration-name": _INTEGRATION, "python-modules": ["mlmesh_airflow.ingest_data", "mlmesh_airflow.processing_job"]}
+        ],
+        "sensors": [
+            {"integration-name": _INTEGRATION, "python-modules": ["mlmesh_airflow.ingestion_sensor", "mlmesh_airflow.processing_sensor"]}
+        ],
+        "triggers": [
+            {"integration-name": _INTEGRATION, "python-modules": ["mlmesh_airflow.ingestion_trigger", "mlmesh_airflow.processing_trigger"]}
+        ],
         "connection-types": [{"connection-type": "mlmesh", "hook-class-name": "mlmesh_airflow.hook.MlmeshHook", "hook-name": "mlmesh"}],
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
-# Any constant would do; this one must stay, or tasks that are under way during an update ingest twice.
+# Any constant would do; this one must stay, or tasks that are under way during an update do their work twice.
 _NAMESPACE = uuid.UUID("8e6a5d0c-2f0e-5b0a-9c36-6f1d0a1f7a51")
 
 
@@ -21,7 +21,7 @@ def request_id(task: RuntimeTaskInstanceProtocol, attempt: int) -> str:
 
     Args:
         task: The task as it runs.
-        attempt: How many ingestions of this task have ended without success.
+        attempt: How many pieces of work of this task have ended without success.
     """
     parts = [task.dag_id, task.run_id, task.task_id, task.map_index, task.max_tries, attempt]
     return str(uuid.uuid5(_NAMESPACE, json.dumps(parts)))

@@ -17,7 +17,7 @@ from tests.whole_mesh import WholeMesh, whole_mesh
 
 SUITE = Path(__file__).parent / "suite"
 VENV = Path(os.environ.get("AIRFLOW_VENV") or Path(__file__).parents[3] / ".venv-airflow")
-LEAST_CASES = 50
+LEAST_CASES = 64
 # Two minutes on an idle machine, and ten on a busy one; what never comes meets the patience of its own case long before.
 PATIENCE_S = 1500
 
@@ -31,7 +31,12 @@ def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mesh(landing: Path) -> Iterator[WholeMesh]:
     assert (VENV / "bin" / "airflow").exists(), "Airflow has a venv of its own: run this by `make test-compat`"
-    with whole_mesh({"MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()])}) as running:
+    settings = {
+        "MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.as_uri()]),
+        # With one a job takes as long as a test wants.
+        "MLMESH_PROCESSING_ALLOWS_PYTHON_FUNCTIONS": "true",
+    }
+    with whole_mesh(settings) as running:
         yield running
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import mlmesh
 import pytest
@@ -16,7 +17,7 @@ kinds = pytest.mark.parametrize("kind", ["waiting", "deferring"])
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    dags = [*(f"{kind}_operator" for kind in RUNNING), "waiting_retry"]
+    dags = [*(f"{kind}_operator" for kind in RUNNING), *(f"{kind}_held_job" for kind in RUNNING), "waiting_retry"]
     with deployed(tmp_path_factory.mktemp("deployment"), dags) as running:
         yield running
 
@@ -45,6 +46,30 @@ def test_ending_a_task_cancels_its_ingestion(kind: str, airflow: Deployment, mes
     task.mark_failed()
 
     assert ingestion_into(mesh, dataset, "cancelled") == identifier
+    assert task.state == "failed"
+
+
+@kinds
+def test_ending_a_task_cancels_its_job(kind: str, airflow: Deployment, mesh: mlmesh.Mesh, dataset: str, tmp_path: Path) -> None:
+    mesh.ingestion.ingest_data(dataset, [{"id": 1, "until": str(tmp_path / "never")}])
+    task = airflow.trigger(f"{kind}_held_job", dataset=dataset)
+
+    def jobs() -> dict[str, str]:
+        listed = mesh.processing.list_processing_jobs(filter=f'display_name = "{kind}_held_job.take_in"')
+        return {job.state: job.id for job in listed}
+
+    def job_in(state: str) -> str:
+        eventually(lambda: [*jobs()] == [state], lambda: f"the job is {jobs()}, and not {state}\n{airflow.last_words()}")
+        return jobs()[state]
+
+    identifier = job_in("running")
+    task.reach(RUNNING[kind])
+    if kind == "deferring":
+        eventually(lambda: f"Waiting for processing job {identifier}" in airflow.logs(), airflow.last_words)
+
+    task.mark_failed()
+
+    assert job_in("cancelled") == identifier
     assert task.state == "failed"
 
 

@@ -87,6 +87,30 @@ def test_many_wait_at_once(mesh: mlmesh.Mesh, dataset: str) -> None:
     assert {outcome["state"] for outcome in outcomes} == {"succeeded"}
 
 
+def test_a_person_who_ends_the_task_in_the_midst_of_a_look_is_told_from_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cancelled_while_it_looks() -> tuple[Any, ...]:
+        is_looking = asyncio.Event()
+
+        async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            is_looking.set()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            silent = {"conn_type": "mlmesh", "host": "127.0.0.1", "port": port, "schema": "http", "password": "mlm_nothing"}
+            monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(silent))
+            looking = asyncio.create_task(fired(IngestionTrigger(ingestion_id="an-id", mlmesh_conn_id="silent")))
+            await is_looking.wait()
+            # By this message Airflow knows whether the trigger's `on_kill` is to be called.
+            looking.cancel("by a person")
+            with pytest.raises(asyncio.CancelledError) as raised:
+                await looking
+            return raised.value.args
+
+    assert asyncio.run(asyncio.wait_for(cancelled_while_it_looks(), PATIENCE_S)) == ("by a person",)
+
+
 def test_a_mesh_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     away = {"conn_type": "mlmesh", "host": "127.0.0.1", "port": 1, "schema": "http", "password": "mlm_nothing", "extra": {"timeout_s": 0.2}}
     monkeypatch.setenv("AIRFLOW_CONN_AWAY", json.dumps(away))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestions import DAGS
+from processing_jobs import PROCESSING_DAGS
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Run:
 
 
 def run(dag_id: str, **conf: Any) -> Run:
-    ended = DAGS[dag_id].test(run_conf=conf)
+    ended = {**DAGS, **PROCESSING_DAGS}[dag_id].test(run_conf=conf)
     tasks = ended.get_task_instances()
     name = {task: task.task_id if task.map_index < 0 else f"{task.task_id}[{task.map_index}]" for task in tasks}
     return Run(

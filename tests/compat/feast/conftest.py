@@ -1,0 +1,3 @@
+"""The oracle runs in Feast's own venv, by `test_feast`."""
+
+collect_ignore = ["oracle"]
