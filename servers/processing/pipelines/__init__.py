@@ -1,0 +1,1 @@
+"""Pipelines: named, versioned computations, as far as possible over what has changed alone, with statistics of their outputs."""
