@@ -36,6 +36,9 @@ help: ## List the verbs
 .PHONY: venv
 venv: .venv/.dev ## Install everything for development into .venv
 
+.PHONY: venvs
+venvs: .venv-engines/.ready .venv-triton/.ready .venv-great-expectations/.ready .venv-feast/.ready .venv-airflow/.ready ## Install what test-engines and test-compat need into venvs of their own
+
 .PHONY: demo
 demo: .venv/.demo ## Take in real flights, train, register and serve a model of them, call it over REST and gRPC, and leave nothing running
 	$(BIN)/mlmesh demo
@@ -51,15 +54,16 @@ up: .venv/.demo ## Start the whole mesh and keep it running until Ctrl-C
 .PHONY: test
 test: .venv/.dev ## Every test that needs only what pip brings, but for those of test-data and test-chaos
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' \
-		tests/unit tests/contract tests/integration tests/e2e --ignore tests/integration/ingestion --ignore tests/integration/processing
+		tests/unit tests/contract tests/integration tests/e2e --ignore tests/integration/ingestion --ignore tests/integration/processing \
+		--ignore tests/integration/features
 
 .PHONY: test-fast
 test-fast: .venv/.dev ## Unit and contract tests
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/unit tests/contract
 
 .PHONY: test-data
-test-data: .venv/.dev ## Data ingestion and processing on real databases, S3, Kafka and processes
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/integration/ingestion tests/integration/processing
+test-data: .venv/.dev ## Data ingestion, processing and features on real databases, S3, Kafka and processes
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/integration/ingestion tests/integration/processing tests/integration/features
 
 .PHONY: test-chaos
 test-chaos: .venv/.dev ## Killed servers and writers, under load
@@ -72,12 +76,13 @@ test-system: .venv/.dev ## Tests that need a server from the system's packages (
 .venv-engines/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-engines
 	.venv-engines/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
-	.venv-engines/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[torch]' pytest hypothesis
+	.venv-engines/bin/python -m pip --disable-pip-version-check install --quiet --editable \
+		'.[torch,demo,processing-ray,processing-dask,processing-spark]' pytest pytest-timeout hypothesis
 	.venv-engines/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[tensorflow]'
 	@touch $@
 
 .PHONY: test-engines
-test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a venv of their own
+test-engines: .venv-engines/.ready ## Tests with PyTorch, TensorFlow, Ray, Dask and Spark (Java 17), in a venv of their own
 	.venv-engines/bin/pytest --quiet tests/engines
 
 .venv-triton/.ready:
@@ -92,6 +97,12 @@ test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a ve
 	.venv-great-expectations/bin/python -m pip --disable-pip-version-check install --quiet 'great_expectations==1.24.*'
 	@touch $@
 
+.venv-feast/.ready:
+	$(PYTHON) -m venv .venv-feast
+	.venv-feast/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
+	.venv-feast/bin/python -m pip --disable-pip-version-check install --quiet 'feast[duckdb]==0.67.*'
+	@touch $@
+
 .venv-airflow/.ready: pyproject.toml clients/airflow/pyproject.toml
 	$(PYTHON) -m venv .venv-airflow
 	.venv-airflow/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
@@ -100,7 +111,7 @@ test-engines: .venv-engines/.ready ## Tests with PyTorch and TensorFlow, in a ve
 	@touch $@
 
 .PHONY: test-compat
-test-compat: .venv/.dev .venv-triton/.ready .venv-great-expectations/.ready .venv-airflow/.ready ## Tests with clients of other languages and makers
+test-compat: .venv/.dev .venv-triton/.ready .venv-great-expectations/.ready .venv-feast/.ready .venv-airflow/.ready ## Tests with clients of other languages and makers
 	$(PYTEST) tests/compat
 
 .PHONY: test-bazel
@@ -132,11 +143,12 @@ types: .venv/.dev ## Check the types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/.dev .venv-great-expectations/.ready ## Benchmarks beside the peers (installs those into a venv of their own)
+bench: .venv/.dev .venv-great-expectations/.ready .venv-feast/.ready ## Benchmarks beside the peers (installs those into a venv of their own)
 	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.validation
+	$(BIN)/python -m benchmarks.features offline
 
 .PHONY: clean
 clean: ## Remove what the verbs made
