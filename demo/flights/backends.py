@@ -95,6 +95,7 @@ def production_like() -> Iterator[Backends]:
                 "MLMESH_BLOB_URL": s3.url("blobs"),
                 "MLMESH_INGESTION_TABLES_URL": s3.url("tables"),
                 "MLMESH_INGESTION_S3_ENDPOINT": s3.endpoint,
+                "MLMESH_PROCESSING_S3_ENDPOINT": s3.endpoint,
                 "MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.url]),
                 "MLMESH_INGESTION_KAFKA_CLUSTERS": json.dumps({CLUSTER: {"bootstrap.servers": kafka.address}}),
                 "AWS_ACCESS_KEY_ID": s3.access_key,

@@ -13,9 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-LATE_MINUTES = 15
-"""A flight is late when it arrives more than this many minutes after schedule (the bound the US DOT uses)."""
-
 CATEGORIES = ("carrier", "origin", "dest")
 MEASURES = (
     "dep_delay",
@@ -72,26 +69,9 @@ def find_files() -> FlightFiles:
     return FlightFiles(files["flights.csv.zip"], files["weather.csv"], files["planes.csv"])
 
 
-def departures(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame) -> pd.DataFrame:
-    """Returns every flight that left and arrived, with `INPUTS`, `month` and `late`.
-
-    Cancelled flights have no departure and diverted ones no arrival at their destination, so neither has an answer to learn from.
-    """
-    # A dataset has no order of rows, and trees come out a little different with each.
-    flights = flights.dropna(subset=["dep_delay", "arr_delay"]).sort_values(list(FLIGHT_KEY), ignore_index=True)
-    weather = weather.drop_duplicates(["origin", "time_hour"])
-    planes = planes[["tailnum", "year", "seats"]].rename(columns={"year": "built_year"})
-    rows = flights.merge(
-        weather[["origin", "time_hour", "temp", "humid", "wind_speed", "precip", "pressure", "visib"]],
-        on=["origin", "time_hour"],
-        how="left",
-    ).merge(planes, on="tailnum", how="left")
-    departure = _minute_of_day(rows["sched_dep_time"])
-    rows["sched_dep_minute"] = departure
-    rows["sched_duration_minutes"] = (_minute_of_day(rows["sched_arr_time"]) - departure) % (24 * 60)
-    rows["weekday"] = pd.to_datetime(rows[["year", "month", "day"]]).dt.weekday
-    rows["plane_age_years"] = rows["year"] - rows["built_year"]
-    rows["late"] = rows["arr_delay"] > LATE_MINUTES
+def in_order(departures: pd.DataFrame) -> pd.DataFrame:
+    """Returns the departures with the types and in the order in which they are learned: trees come out a little different with each."""
+    rows = departures.sort_values(list(FLIGHT_KEY), ignore_index=True)
     rows[list(MEASURES)] = rows[list(MEASURES)].astype(np.float32)
     rows[list(CATEGORIES)] = rows[list(CATEGORIES)].astype(object)
     return rows[[*INPUTS, "month", "late"]]
@@ -105,8 +85,3 @@ def split_by_month(rows: pd.DataFrame, first_unseen_month: int) -> tuple[Split, 
 
 def _split(rows: pd.DataFrame) -> Split:
     return Split(rows[list(INPUTS)].reset_index(drop=True), rows["late"].reset_index(drop=True))
-
-
-def _minute_of_day(hour_minute: pd.Series[int]) -> pd.Series[int]:
-    """Minutes since midnight of times written as 1359."""
-    return hour_minute // 100 * 60 + hour_minute % 100
