@@ -40,6 +40,7 @@ from servers.ingestion.schemas.servicer import SchemaServicer
 from servers.ingestion.servicer import IngestionServicer
 from servers.ingestion.settings import IngestionSettings
 from servers.ingestion.store import Datasets, Ingestions, Subscriptions, Uploads, open_store
+from servers.ingestion.store.ingestions import PURGE_BATCH
 from servers.ingestion.streams.committing import Committing
 from servers.ingestion.streams.right_to_write import RightsToWrite
 from servers.ingestion.streams.servicer import StreamServicer
@@ -52,6 +53,7 @@ from servers.ingestion.uploads.place import uploads_url
 from servers.ingestion.uploads.servicer import UploadServicer
 from servers.ingestion.uploads.uploading import Uploading, UploadLimits
 from servers.ingestion.validating import Validating
+from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.background import Repeated
 from servers.runtime.component import Dependency, database_dependency
 from servers.runtime.peers import open_channel
@@ -69,7 +71,7 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
 
     Args:
         settings: Where it keeps what, and what it may take.
-        clock: The time by which uploads expire.
+        clock: The time by which uploads expire and ended ingestions are forgotten.
 
     Raises:
         ValueError: The URL of the database, of the tables or of the blob store cannot be read.
@@ -110,7 +112,10 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
     uploading = _uploading(settings, engine, uploads, blobs, clock)
     sweeper = Repeated("upload-sweeper", uploading.sweep, settings.upload_sweep_interval_s)
     sweeper.start()
-    ingests = Ingesting(engine, tasks, ingestions, datasets, processes, uploads)
+    purger = _purger(settings, ingestions, clock)
+    purger.start()
+    waiting = WaitingCalls(max(1, min(settings.concurrent_waits, settings.worker_threads // 4)))
+    ingests = Ingesting(engine, tasks, ingestions, datasets, processes, uploads, waiting)
     deletes = Deleting(engine, tasks, ingestions, datasets, processes, lambda: str(uuid.uuid4()), subscriptions.active_into)
     workers = Workers(tasks, owner=str(uuid.uuid4()), settings=WorkSettings(threads=settings.concurrent_ingestions))
     workers.register(ingesting.KIND, ingests.work)
@@ -129,7 +134,7 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
     )
     consumers.register(subscription_tasks.KIND, consuming.work)
     consumers.start()
-    subscribing = Subscribing(engine, tasks, subscriptions, processes, settings.kafka_clusters, lambda: str(uuid.uuid4()))
+    subscribing = Subscribing(engine, tasks, subscriptions, processes, settings.kafka_clusters, lambda: str(uuid.uuid4()), waiting)
     rights = RightsToWrite(engine, tasks)
     rights.start()
     streams = _row_streams(settings, engine, datasets, processes, rights)
@@ -146,6 +151,7 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
         sources,
         foreseeing,
         TableRoot.parsed(tables_url).url,
+        waiting,
     )
     profiles = ProfileServicer(Profiling(datasets, processes), ingests, validating, sources)
     return build_server(
@@ -168,6 +174,7 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
             sketchers.stop,
             rights.close,
             sweeper.close,
+            purger.close,
             *close_registry,
             consumers.stop,
             consuming.stop,
@@ -183,6 +190,16 @@ def _registry(settings: IngestionSettings) -> tuple[grpc.Channel | None, list[Ca
     # Somebody waits for an answer that can also be given without the registry.
     channel = open_channel(settings.registry_address, identity=identity, settings=settings, services=[REGISTRY_SERVICE], patience_s=0)
     return channel, [channel.close, identity.close]
+
+
+def _purger(settings: IngestionSettings, ingestions: Ingestions, clock: Callable[[], datetime]) -> Repeated:
+    def purge() -> None:
+        if ingestions.purge(clock() - timedelta(seconds=settings.history_retention_s)) == PURGE_BATCH:
+            # There are more.
+            purger.wake()
+
+    purger = Repeated("ingestion-purger", purge, settings.upload_sweep_interval_s)
+    return purger
 
 
 def _uploading(settings: IngestionSettings, engine: Engine, uploads: Uploads, blobs: BlobStore, clock: Callable[[], datetime]) -> Uploading:

@@ -26,7 +26,11 @@ KIND = "delete"
 BUSY_PAUSE_S = 1.0
 """Pause until somebody who has stepped back tries again, in seconds."""
 
-_MAX_ATTEMPTS = 100
+LONGEST_BUSY_PAUSE_S = 30.0
+"""The same of those that have a last attempt, in seconds: an S3 deletes a large dataset for minutes."""
+
+_MAX_ATTEMPTS = 2**31 - 1
+"""Who waits for others has not failed, and an ingestion may take hours."""
 
 
 def is_being_deleted(tasks: TaskTable, project: str, dataset: str) -> bool:

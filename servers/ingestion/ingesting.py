@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from grpc import StatusCode
@@ -11,12 +12,13 @@ from sqlalchemy import Connection, Engine
 
 from servers.ingestion.catalogue import dataset_of
 from servers.ingestion.data_process import DataProcesses
-from servers.ingestion.deleting import BUSY_PAUSE_S, is_being_deleted
+from servers.ingestion.deleting import BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S, is_being_deleted
 from servers.ingestion.errors import DatasetBusy, ExpectationsNotMet
 from servers.ingestion.inputs import Input, spooled
 from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store import Datasets, Ingestions, Uploads
 from servers.ingestion.uploads.errors import UploadNotFound
+from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.errors import DomainError
 from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, Result, Retry, Run, TaskTable
@@ -42,6 +44,7 @@ class Ingesting:
         datasets: What is known of datasets.
         processes: Where data are read and written.
         uploads: What is known of files that were sent in pieces.
+        waiting: Calls that wait.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Ingesting:
         datasets: Datasets,
         processes: DataProcesses,
         uploads: Uploads,
+        waiting: WaitingCalls,
     ) -> None:
         self._engine = engine
         self._tasks = tasks
@@ -59,6 +63,7 @@ class Ingesting:
         self._datasets = datasets
         self._processes = processes
         self._uploads = uploads
+        self._waiting = waiting
 
     def start(self, new: NewIngestion, given: Input | None, upload_id: str = "") -> Ingestion:
         """Keeps what is to be done; a worker does it from now on, whatever becomes of this process.
@@ -71,9 +76,11 @@ class Ingesting:
         Raises:
             UploadNotFound: It is not there any more.
         """
+        seen_version = self._datasets.newest_version(new.project, new.dataset)
+        kept = replace(new, request={**new.request, "seen_version": seen_version})
 
         def keep(connection: Connection) -> None:
-            self._ingestions.add(connection, new, None if given is None else given.data)
+            self._ingestions.add(connection, kept, None if given is None else given.data)
             if upload_id and not self._uploads.use(connection, upload_id, new.id, new.create_time):
                 raise UploadNotFound(upload_id, new.project)
             self._tasks.enqueue(connection, NewTask(task_id=new.id, kind=KIND, payload={}, max_attempts=_MAX_ATTEMPTS))
@@ -104,7 +111,7 @@ class Ingesting:
         return self._ingestions.get(project, ingestion_id)
 
     def wait(self, project: str, ingestion_id: str, timeout_s: float, is_over: Callable[[], bool]) -> Ingestion:
-        """Returns an ingestion once it has ended, the time is over, or nobody waits any more.
+        """Returns an ingestion once it has ended, the time is over, or nobody waits any more; at once where too many calls wait already.
 
         Args:
             project: Its project.
@@ -112,15 +119,16 @@ class Ingesting:
             timeout_s: Longest time to wait, in seconds.
             is_over: Whether nobody waits any more.
         """
-        deadline = time.monotonic() + timeout_s
-        pause_s = _FIRST_LOOK_S
-        while True:
-            found = self._ingestions.get(project, ingestion_id)
-            left_s = deadline - time.monotonic()
-            if found.state.is_final or left_s <= 0 or is_over():
-                return found
-            time.sleep(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        with self._waiting.place() as may_wait:
+            deadline = time.monotonic() + (timeout_s if may_wait else 0.0)
+            pause_s = _FIRST_LOOK_S
+            while True:
+                found = self._ingestions.get(project, ingestion_id)
+                left_s = deadline - time.monotonic()
+                if found.state.is_final or left_s <= 0 or is_over():
+                    return found
+                time.sleep(min(pause_s, left_s))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def work(self, run: Run) -> Result:
         """Does one ingestion: the handler of `KIND`.
@@ -139,7 +147,8 @@ class Ingesting:
     def _work(self, run: Run) -> Result:
         ingestion, request, data = self._ingestions.work_of(run.task_id)
         if is_being_deleted(self._tasks, ingestion.project, ingestion.dataset):
-            raise Retry(DatasetBusy(ingestion.dataset, "it is being deleted"), delay_s=BUSY_PAUSE_S)
+            pause_s = min(LONGEST_BUSY_PAUSE_S, BUSY_PAUSE_S * run.attempt)
+            raise Retry(DatasetBusy(ingestion.dataset, "it is being deleted"), delay_s=pause_s)
         identity = {"ingestion_id": ingestion.id, "project": ingestion.project, "dataset": ingestion.dataset}
         given = None if data is None else Input(data, request["source"]["name"])
         with spooled(request["source"], given, self._processes.scratch_folder) as source:

@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from servers.ingestion.full_disks import noticing_full_disks
+
 
 @dataclass(frozen=True)
 class Input:
@@ -31,11 +33,15 @@ def spooled(source: Mapping[str, Any], given: Input | None, folder: Path) -> Ite
         source: Where the data are.
         given: The data, where the request has them.
         folder: For the file.
+
+    Raises:
+        StorageFull: RESOURCE_EXHAUSTED: the disk is full.
     """
     if given is None:
         yield source
         return
     with TemporaryDirectory(dir=folder, prefix="input-") as place:
         path = Path(place) / "data"
-        path.write_bytes(given.data)
+        with noticing_full_disks():
+            path.write_bytes(given.data)
         yield {"kind": "file", "path": str(path), "name": given.name}

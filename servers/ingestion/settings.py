@@ -41,7 +41,14 @@ class IngestionSettings(ServerSettings):
     """How long an upload is kept after its last piece, in seconds, where no ingestion needs it."""
 
     upload_sweep_interval_s: float = Field(default=60.0, gt=0)
-    """Pause between two looks for uploads whose time is over, in seconds."""
+    """Pause between two looks for uploads and ended ingestions whose time is over, in seconds."""
+
+    history_retention_s: float = Field(default=90 * 86400.0, ge=60)
+    """How long an ingestion is kept after its end, with its report, in seconds. What it wrote stays."""
+
+    concurrent_waits: int = Field(default=8, ge=1, le=512)
+    """Calls that wait for the end of an ingestion or a deletion at the same time, at most a quarter of `worker_threads`: each takes one of
+    these meanwhile. Further ones are answered at once, with how things stand."""
 
     max_uploads: int = Field(default=100, ge=1)
     """Most uploads that a project has at the same time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from servers.runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 
@@ -90,6 +90,26 @@ class ColumnTaken(FailedPrecondition):
     def __init__(self, name: str, owner: str) -> None:
         message = f"no column can be renamed to {name[:100]!r}, because the table has {owner[:100]!r}; rename or drop that one, too"
         super().__init__(message, metadata={"column": name[:300]}, preconditions=[("COLUMN", name[:300], message)])
+
+
+class ColumnsChanged(FailedPrecondition):
+    """Columns of a delivery were renamed or dropped since it was asked for.
+
+    Args:
+        dataset: The dataset.
+        changes: By column, what became of it, as a clause without a subject.
+    """
+
+    reason = "COLUMNS_CHANGED"
+
+    def __init__(self, dataset: str, changes: Mapping[str, str]) -> None:
+        told = ", ".join(f"{column[:100]!r} {what}" for column, what in list(changes.items())[:10])
+        message = (
+            f"columns of dataset {dataset!r} were changed since this delivery was asked for, which has them: {told}; nothing is written. "
+            "Deliver them as they are called now, or deliver them once more as they are, and they are made anew"
+        )
+        metadata = {"dataset": dataset, "columns": ",".join(column[:100] for column in list(changes)[:10])}
+        super().__init__(message, metadata=metadata, preconditions=[("COLUMNS", dataset, message)])
 
 
 class NoColumnLeft(FailedPrecondition):

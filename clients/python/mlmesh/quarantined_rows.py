@@ -19,13 +19,17 @@ class QuarantinedRow:
 
     Args:
         id: Identifier, unique in the quarantine of its dataset; it stays the same where a replay leaves the row out again.
-        ingestion_id: The ingestion that left it out last.
-        row: Number of the row in the data of that ingestion; the first is 1.
+        ingestion_id: The ingestion that left it out last; empty where a stream of rows or a subscription did.
+        row: Number of the row in the data of that ingestion, or among the rows that one commit of a stream or a subscription was about; the
+            first is 1.
         column: Its column that was the reason; empty where the whole row was.
         value: The value there as text, cut after 1,000 characters; empty for null.
         reason: Why it was left out, in UPPER_SNAKE_CASE, or the type of the expectation that it breaks.
         data: The whole row as JSON has it. Whole numbers beyond 2^53 and decimals are text, bytes are base64.
         quarantine_time: When it was left out.
+        producer: The producer whose stream left it out; empty where none did.
+        subscription: The subscription that left it out; empty where none did.
+        place: Where a row of a stream or a subscription comes from: `batch 7, row 3`, or topic, partition and offset, `orders/0@1841`.
     """
 
     id: str
@@ -36,6 +40,9 @@ class QuarantinedRow:
     reason: str
     data: dict[str, Any]
     quarantine_time: datetime
+    producer: str = ""
+    subscription: str = ""
+    place: str = ""
 
 
 def quarantined_row_value(message: quarantine_service_pb2.QuarantinedRow) -> QuarantinedRow:
@@ -49,6 +56,9 @@ def quarantined_row_value(message: quarantine_service_pb2.QuarantinedRow) -> Qua
         reason=message.reason,
         data=plain_struct(message.data),
         quarantine_time=message.quarantine_time.ToDatetime(UTC),
+        producer=message.producer,
+        subscription=message.subscription,
+        place=message.place,
     )
 
 

@@ -26,12 +26,12 @@ def _performer(settings: Mapping[str, Any]) -> Perform:
 
     def perform(operation: str, arguments: Mapping[str, Any], on_progress: OnProgress) -> Any:
         # Only with the first operation, so that what the import fails with is told as its error.
-        from servers.ingestion.data_process.operations import OPERATIONS
+        from servers.ingestion.data_process.operations import operation_of
         from servers.ingestion.data_process.workplace import Workplace
 
         if not workplaces:
             workplaces.append(Workplace.of(settings))
-        return OPERATIONS[operation](workplaces[0], arguments, on_progress)
+        return operation_of(operation)(workplaces[0], arguments, on_progress)
 
     return perform
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from servers.ingestion.data_process.describing import dataset_object
-from servers.ingestion.data_process.gate import Gate
 from servers.ingestion.data_process.progress import RowsRead
 from servers.ingestion.data_process.quarantine.gone import remove_empty
 from servers.ingestion.data_process.quarantine.left_out import LeftOutRows
@@ -23,6 +22,9 @@ from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.readers.rows import open_rows
 from servers.ingestion.tables import ContractMode, DatasetTable, Delivery, SchemaContract, WriteMode, Written
 from servers.runtime.data_process.messages import OnProgress
+
+if TYPE_CHECKING:
+    from servers.ingestion.data_process.gate import Gate
 
 
 class Source(Protocol):
@@ -81,13 +83,14 @@ def _ingested(
     table, folder = workplace.tables.table(arguments["project"], arguments["dataset"]), quarantine_of(workplace, arguments)
     read, most_told, wanted = RowsRead(on_progress), workplace.most_rejected_rows, arguments.get("gate")
     with LeftOutRows(folder.spool_folder) as by_gate, LeftOutRows(folder.spool_folder) as by_contract:
-        gate = None if wanted is None else Gate(rows.schema, rows, wanted, most_told, by_gate)
+        gate = None if wanted is None else _gate(rows, wanted, most_told, by_gate)
         if gate is not None and gate.is_refused:
             return _refused(gate, list(rows.warnings))
         staging = Staging(folder, arguments["ingestion_id"], rows.schema, numbered, by_contract, gate, taking)
         delivery = Delivery(producer=arguments["ingestion_id"], sequence=1)
         is_rehearsal = arguments.get("validate_only", False)
-        write = table.rehearse if is_rehearsal else partial(table.write, delivery=delivery, on_judged=staging.marks)
+        fence = table.fence(arguments.get("seen_version"))
+        write = table.rehearse if is_rehearsal else partial(table.write, delivery=delivery, on_judged=staging.marks, fence=fence)
         written = write(
             read.counted(rows if gate is None else gate),
             rows.schema,
@@ -112,6 +115,13 @@ def _ingested(
     if is_rehearsal:
         return outcome | {"version": None, "dataset": None, "changed_columns": changed_columns(written.schema_changes)}
     return outcome | _left_out_before(workplace, arguments, rows.warnings) if written.was_delivered_before else outcome
+
+
+def _gate(rows: Source, wanted: Mapping[str, Any], most_told: int, left_out: LeftOutRows) -> Gate:
+    # It brings Polars along, which most ingestions do without.
+    from servers.ingestion.data_process.gate import Gate
+
+    return Gate(rows.schema, rows, wanted, most_told, left_out)
 
 
 def _told(left_out: Iterable[pa.RecordBatch], gate: Gate | None) -> Iterator[dict[str, Any]]:

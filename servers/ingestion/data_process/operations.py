@@ -1,12 +1,12 @@
-"""What a data process can do. Loads pyarrow, Polars and deltalake, so the server never imports it.
+"""What a data process can do. What an operation needs, such as pyarrow, Polars and deltalake, is loaded with the first one of its kind.
 
 Every operation takes and returns what JSON has. `project` and `dataset` name a dataset everywhere.
 
 | operation | arguments besides | result |
 |---|---|---|
-| `ingest` | `ingestion_id`, `source`, `read`, `mode`, `keys`, `contract`, `validate_only` | counts, rejected rows, changes, the dataset |
+| `ingest` | `ingestion_id`, `source`, `read`, `mode`, `keys`, `contract`, `seen_version`, `validate_only` | counts, changes, … |
 | `append` | as `position`, and `batches` | what each batch is acknowledged with, the first failure, the dataset |
-| `position` | `producer`, `mode`, `keys`, `contract`, `column_types`, `most_rows` | last batch of the producer, the dataset |
+| `position` | `producer`, `mode`, `keys`, `contract`, `column_types`, `seen_version`, … | last batch of the producer, the dataset |
 | `change_schema` | `ingestion_id`, `renamed_columns`, `dropped_columns`, `validate_only` | as of `ingest` |
 | `schemas` | `limit`, `before` | schemas, newest first |
 | `consume` | `cluster`, `properties`, `topics`, …, `stop_file` | nothing, once that file is there; all else is told as progress |
@@ -33,44 +33,33 @@ Every operation takes and returns what JSON has. `project` and `dataset` name a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
-from servers.ingestion.data_process.appending import append, position
-from servers.ingestion.data_process.consuming import check_subscription, consume
-from servers.ingestion.data_process.describing import compact, delete, describe, preview, rollback, vacuum, versions
-from servers.ingestion.data_process.ingesting import ingest
-from servers.ingestion.data_process.profiling import profile, render_ingestion, render_profile, render_validation, sketch
-from servers.ingestion.data_process.quarantine.operations import discard_quarantined, list_quarantined, unknown_quarantined
-from servers.ingestion.data_process.schema_changes import change_schema
-from servers.ingestion.data_process.schema_history import schemas
-from servers.ingestion.data_process.validating import suggest, validate
 from servers.ingestion.data_process.workplace import Workplace
 from servers.runtime.data_process.messages import OnProgress
 
-OPERATIONS: Mapping[str, Callable[[Workplace, Mapping[str, Any], OnProgress], Any]] = {
-    "ingest": ingest,
-    "append": append,
-    "position": position,
-    "change_schema": change_schema,
-    "schemas": schemas,
-    "consume": consume,
-    "check_subscription": check_subscription,
-    "describe": describe,
-    "versions": versions,
-    "preview": preview,
-    "rollback": rollback,
-    "compact": compact,
-    "vacuum": vacuum,
-    "delete": delete,
-    "list_quarantined": list_quarantined,
-    "unknown_quarantined": unknown_quarantined,
-    "discard_quarantined": discard_quarantined,
-    "suggest": suggest,
-    "profile": profile,
-    "sketch": sketch,
-    "render_profile": render_profile,
-    "render_ingestion": render_ingestion,
-    "render_validation": render_validation,
-    "validate": validate,
+Operation = Callable[[Workplace, Mapping[str, Any], OnProgress], Any]
+
+_MODULES = {
+    "appending": ("append", "position"),
+    "consuming": ("check_subscription", "consume"),
+    "describing": ("compact", "delete", "describe", "preview", "rollback", "vacuum", "versions"),
+    "ingesting": ("ingest",),
+    "profiling": ("profile", "render_ingestion", "render_profile", "render_validation", "sketch"),
+    "quarantine.operations": ("discard_quarantined", "list_quarantined", "unknown_quarantined"),
+    "schema_changes": ("change_schema",),
+    "schema_history": ("schemas",),
+    "validating": ("suggest", "validate"),
 }
-"""Operations by their names."""
+_MODULE_OF = {operation: module for module, operations in _MODULES.items() for operation in operations}
+
+
+def operation_of(name: str) -> Operation:
+    """Returns an operation, by its name.
+
+    Args:
+        name: One of those above.
+    """
+    found: Operation = getattr(import_module(f"servers.ingestion.data_process.{_MODULE_OF[name]}"), name)
+    return found

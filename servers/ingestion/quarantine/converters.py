@@ -56,6 +56,9 @@ def row_to_proto(row: Mapping[str, Any]) -> pb.QuarantinedRow:
     return pb.QuarantinedRow(
         id=row["id"],
         ingestion_id=row["ingestion_id"],
+        producer=row["producer"],
+        subscription=row["subscription"],
+        place=row["place"],
         row=row["row"],
         column=row["column"],
         value=row["value"] or "",

@@ -16,7 +16,7 @@ from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store import Datasets
 from servers.runtime.paging import Listing
 
-_TOKEN_FIELDS = ("quarantine_time", "ingestion_id", "row")
+_TOKEN_FIELDS = ("quarantine_time", "origin", "row")
 
 
 class Quarantine:
@@ -54,7 +54,7 @@ class Quarantine:
         rows: Sequence[Mapping[str, Any]] = found["rows"]
         if not found["has_more"]:
             return rows, ""
-        last = [datetime.fromisoformat(rows[-1]["quarantine_time"]), rows[-1]["ingestion_id"], rows[-1]["row"]]
+        last = [datetime.fromisoformat(rows[-1]["quarantine_time"]), rows[-1]["origin"], rows[-1]["row"]]
         return rows, encode_page_token(last, **bound)
 
     def replay(self, new: NewIngestion, check: Check) -> Ingestion:

@@ -13,13 +13,13 @@ from mlops.ingestion.v1 import ingestion_pb2
 from mlops.ingestion.v1 import quarantine_service_pb2 as pb
 from mlops.ingestion.v1.quarantine_service_pb2_grpc import QuarantineServiceServicer
 
+from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.converters import ingestion_to_proto, listing_from_proto, mode_from_proto
 from servers.ingestion.ingesting import Ingesting
 from servers.ingestion.quarantine import converters
 from servers.ingestion.quarantine.quarantine import Quarantine
 from servers.ingestion.records import NewIngestion
 from servers.runtime.auth import current_principal, current_project
-from servers.runtime.errors import Unavailable
 from servers.runtime.streams import should_end
 
 
@@ -46,7 +46,7 @@ class QuarantineServicer(QuarantineServiceServicer):
         self._make_id = make_id
 
     def ListQuarantinedRows(self, request: pb.ListQuarantinedRowsRequest, context: Any) -> pb.ListQuarantinedRowsResponse:
-        rows, token = self._quarantine.page(current_project(), request.dataset, listing_from_proto(request), _check)
+        rows, token = self._quarantine.page(current_project(), request.dataset, listing_from_proto(request), check_still_wanted)
         return pb.ListQuarantinedRowsResponse(rows=map(converters.row_to_proto, rows), next_page_token=token)
 
     def ReplayQuarantinedRows(self, request: pb.ReplayQuarantinedRowsRequest, context: Any) -> ingestion_pb2.Ingestion:
@@ -60,7 +60,7 @@ class QuarantineServicer(QuarantineServiceServicer):
             creator=current_principal().display_name,
             create_time=self._clock(),
         )
-        started = self._quarantine.replay(new, _check)
+        started = self._quarantine.replay(new, check_still_wanted)
         waited_s = request.wait.ToTimedelta().total_seconds()
         ended = self._ingesting.wait(new.project, new.id, waited_s, should_end) if waited_s else started
         return ingestion_to_proto(ended)
@@ -68,10 +68,5 @@ class QuarantineServicer(QuarantineServiceServicer):
     def DiscardQuarantinedRows(self, request: pb.DiscardQuarantinedRowsRequest, context: Any) -> pb.DiscardQuarantinedRowsResponse:
         selected = converters.selection_from_proto(request)
         return pb.DiscardQuarantinedRowsResponse(
-            removed_row_count=self._quarantine.discard(current_project(), request.dataset, selected, _check)
+            removed_row_count=self._quarantine.discard(current_project(), request.dataset, selected, check_still_wanted)
         )
-
-
-def _check() -> None:
-    if should_end():
-        raise Unavailable("the server stops, or the caller has left; repeat the call", reason="SERVER_STOPPING")

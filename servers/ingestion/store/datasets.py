@@ -53,6 +53,11 @@ class Datasets:
             raise DatasetNotFound(project, name)
         return _dataset(row)
 
+    def newest_version(self, project: str, name: str) -> int | None:
+        """Returns the newest version of a dataset that is known; None where the project has none of this name."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(datasets.c.version).where(_is(project, name))).scalar_one_or_none()
+
     def page(self, project: str, listing: Listing) -> tuple[list[Dataset], str]:
         """Returns a page of a project's datasets, by name unless ordered otherwise, and the token of the next page.
 

@@ -23,7 +23,7 @@ _MODES = ("APPEND", "OVERWRITE", "UPSERT")
 SOURCE = ingestions.outerjoin(tasks, tasks.c.task_id == ingestions.c.id)
 IS_RUNNING = and_(ingestions.c.state == NOT_ENDED, tasks.c.state == TaskState.RUNNING.value)
 
-_IS_LOST = and_(ingestions.c.state == NOT_ENDED, tasks.c.task_id.is_(None))
+IS_LOST = and_(ingestions.c.state == NOT_ENDED, tasks.c.task_id.is_(None))
 _STATE = case(
     (ingestions.c.state != NOT_ENDED, ingestions.c.state),
     (tasks.c.task_id.is_(None), State.FAILED.value),
@@ -37,7 +37,7 @@ COLUMNS = (
     *(ingestions.c[name] for name in (*_AS_THEY_STAND, "rows_read", "outcome", "error_reason", "error_message")),
     func.coalesce(ingestions.c.start_time, tasks.c.start_time).label("start_time"),
     _STATE.label("state"),
-    _IS_LOST.label("is_lost"),
+    IS_LOST.label("is_lost"),
     tasks.c.progress,
 )
 

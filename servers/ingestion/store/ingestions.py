@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 
 from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store.errors import IngestionNotFound
-from servers.ingestion.store.ingestion_rows import COLUMNS, IS_RUNNING, LIST, SOURCE, ended_values, ingestion_of, new_row
+from servers.ingestion.store.ingestion_rows import COLUMNS, IS_LOST, IS_RUNNING, LIST, SOURCE, ended_values, ingestion_of, new_row
 from servers.ingestion.store.inputs import delete_input, insert_input, read_input
 from servers.ingestion.store.tables import NOT_ENDED, ingestions
 from servers.ingestion.store.uploads import release_upload
 from servers.runtime.pages import read_page
 from servers.runtime.paging import Listing
 from servers.runtime.work import Task
+from sql_engine import write
+
+PURGE_BATCH = 1000
 
 # Callers that wait for an end ask again and again; SQLAlchemy takes longer to build a statement than SQLite to run it.
 _GET = (
@@ -98,6 +102,26 @@ class Ingestions:
         of_dataset = running.where(ingestions.c.project == project, ingestions.c.dataset == dataset)
         with self._engine.connect() as connection:
             return connection.execute(of_dataset).first() is not None
+
+    def purge(self, before: datetime) -> int:
+        """Deletes ingestions that ended some time ago, or that nobody has worked on since, with their reports; at most 1,000 at a time.
+
+        Args:
+            before: When.
+
+        Returns:
+            How many were deleted.
+        """
+        ended = select(ingestions.c.id).where(ingestions.c.end_time < before)
+        is_old = ingestions.c.end_time.is_(None) & (ingestions.c.create_time < before)
+        lost = select(ingestions.c.id).select_from(SOURCE).where(is_old, IS_LOST)
+        with self._engine.connect() as connection:
+            ids = list(connection.execute(ended.limit(PURGE_BATCH)).scalars())
+            ids += connection.execute(lost.limit(PURGE_BATCH - len(ids))).scalars() if len(ids) < PURGE_BATCH else ()
+        if ids:
+            # What has ended never changes, so it is old still.
+            write(self._engine, lambda connection: connection.execute(delete(ingestions).where(ingestions.c.id.in_(ids))))
+        return len(ids)
 
     def record_outcome(self, connection: Connection, ingestion_id: str, outcome: Mapping[str, Any]) -> None:
         """Writes what came of an ingestion that has not ended: an attempt that was overtaken changes nothing any more.

@@ -101,14 +101,18 @@ class Subscriptions:
         changed = update(subscriptions).where(unchanged).values(state=state, update_time=self._clock(), **values)
         return connection.execute(changed).rowcount == 1
 
-    def remove(self, connection: Connection, project: str, name: str) -> None:
-        """Removes a subscription.
+    def remove(self, connection: Connection, project: str, name: str) -> str:
+        """Removes a subscription, and returns the id of its task, whoever has just made it active.
 
         Raises:
             SubscriptionNotFound: The project has none of this name.
         """
-        if connection.execute(delete(subscriptions).where(_is(project, name))).rowcount != 1:
+        found = select(subscriptions.c.task_id).where(_is(project, name)).with_for_update()
+        task_id: str | None = connection.execute(found).scalar_one_or_none()
+        if task_id is None:
             raise SubscriptionNotFound(project, name)
+        connection.execute(delete(subscriptions).where(_is(project, name)))
+        return task_id
 
     def record(self, connection: Connection, task_id: str, told: Mapping[str, Any]) -> None:
         """Takes over what the work tells, where it is the work that is wanted.

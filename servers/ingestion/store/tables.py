@@ -24,7 +24,7 @@ ingestions = Table(
     Column("request", JsonText, nullable=False),
     Column("creator", ExactString(255), nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
-    # From here on as the task was at its end: tasks are purged, ingestions stay.
+    # From here on as the task was at its end: tasks are purged long before ingestions.
     Column("start_time", UtcDateTime),
     Column("end_time", UtcDateTime),
     Column("state", ExactString(16), nullable=False),
@@ -34,6 +34,7 @@ ingestions = Table(
     Column("error_message", ExactText(), nullable=False),
     Index("ingestions_by_create_time", "project", "create_time", "id"),
     Index("ingestions_by_dataset", "project", "dataset", "create_time", "id"),
+    Index("ingestions_by_end_time", "end_time"),
 )
 
 ingestion_inputs = Table(

@@ -58,15 +58,15 @@ class Committing:
         self._places = threading.Semaphore(most_commits)
         self._most_rows = most_rows
 
-    def position(self, target: Target, check: Check) -> int:
-        """Returns the last batch of a producer that is in its dataset; 0 where there is none.
+    def position(self, target: Target, check: Check) -> tuple[int, int | None]:
+        """Returns the last batch of a producer that is in its dataset, 0 where there is none, and the dataset's version.
 
         Raises:
             OperationFailed: The target cannot be written to, or its storage does not answer.
         """
         found = self._patiently("position", target, [], check)
         self._record(target, found["dataset"])
-        return int(found["last_sequence"])
+        return int(found["last_sequence"]), None if found["dataset"] is None else int(found["dataset"]["version"])
 
     def acknowledged(self, target: Target, batches: Sequence[WaitingBatch], check: Check) -> Iterator[Mapping[str, Any]]:
         """Writes batches, in as few commits as they allow, and gives what each is acknowledged with.

@@ -6,9 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from servers.ingestion.full_disks import noticing_full_disks
 from servers.ingestion.streams.target import Target
 
 
@@ -67,6 +69,7 @@ class Incoming:
         self._folder = folder
         self._most_bytes = most_bytes
         self._most_batches = most_batches
+        self._numbers = count()
         self._changed = threading.Condition()
         self._target: Target | None = None
         self._waiting: deque[WaitingBatch] = deque()
@@ -152,11 +155,10 @@ class Incoming:
             return not self._is_closed
 
     def _add(self, given: GivenBatch) -> None:
-        path = self._folder / str(given.sequence)
-        # A batch that is sent twice may wait twice.
-        while path.exists():
-            path = path.with_name(f"{path.name}-again")
-        path.write_bytes(given.data)
+        # Not by its sequence: a batch that is sent again may wait again.
+        path = self._folder / str(next(self._numbers))
+        with noticing_full_disks():
+            path.write_bytes(given.data)
         with self._changed:
             if self._is_closed:
                 return

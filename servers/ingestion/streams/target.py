@@ -19,6 +19,8 @@ class Target:
         keys: Columns that tell rows apart.
         contract: What may change of the dataset; what is left out is EVOLVE.
         column_types: Types of columns, instead of those that are found.
+        seen_version: The version of the dataset when the stream began, or the first that it wrote: what columns meant to its sender. None =
+            there is none yet.
     """
 
     project: str
@@ -28,6 +30,7 @@ class Target:
     keys: tuple[str, ...]
     contract: Mapping[str, str]
     column_types: Mapping[str, str]
+    seen_version: int | None = None
 
     def described(self) -> dict[str, Any]:
         """Returns it as a data process takes it."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,7 +114,9 @@ class RowStreams:
             right.check_lease()
 
         begun = heard = self._clock()
-        yield Position(self._committing.position(target, check))
+        last_sequence, seen_version = self._committing.position(target, check)
+        target = replace(target, seen_version=seen_version)
+        yield Position(last_sequence)
         while True:
             is_old = self._clock() >= begun + self._limits.lifetime_s
             is_stopping = caller.is_stopping()
@@ -123,7 +125,10 @@ class RowStreams:
                 # What was taken in until now is written all the same.
                 incoming.close()
             if batches := incoming.take(0 if has_to_end else _LOOK_S):
-                yield from self._committing.acknowledged(target, batches, check)
+                for answer in self._committing.acknowledged(target, batches, check):
+                    yield answer
+                    if target.seen_version is None:
+                        target = replace(target, seen_version=answer["version"])
                 for batch in batches:
                     batch.path.unlink()
                 self._committing.join_small_files(target, check)

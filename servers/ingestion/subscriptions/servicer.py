@@ -13,12 +13,12 @@ from google.protobuf.empty_pb2 import Empty
 from mlops.ingestion.v1 import subscription_service_pb2 as pb
 from mlops.ingestion.v1.subscription_service_pb2_grpc import SubscriptionServiceServicer
 
+from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.converters import listing_from_proto
 from servers.ingestion.subscriptions import converters
 from servers.ingestion.subscriptions.subscribing import Subscribing
 from servers.runtime.auth import current_principal, current_project
-from servers.runtime.errors import Unavailable
-from servers.runtime.streams import should_end, wait_unless_ending
+from servers.runtime.streams import wait_unless_ending
 
 
 class SubscriptionServicer(SubscriptionServiceServicer):
@@ -48,7 +48,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
             create_time=self._clock(),
             task_id=self._make_id(),
         )
-        return converters.subscription_to_proto(self._subscribing.create(new, _check))
+        return converters.subscription_to_proto(self._subscribing.create(new, check_still_wanted))
 
     def GetSubscription(self, request: pb.GetSubscriptionRequest, context: Any) -> pb.Subscription:
         return converters.subscription_to_proto(self._subscribing.get(current_project(), request.name))
@@ -66,8 +66,3 @@ class SubscriptionServicer(SubscriptionServiceServicer):
     def DeleteSubscription(self, request: pb.DeleteSubscriptionRequest, context: Any) -> Empty:
         self._subscribing.delete(current_project(), request.name, wait_unless_ending)
         return Empty()
-
-
-def _check() -> None:
-    if should_end():
-        raise Unavailable("the server stops, or the caller has left; repeat the call", reason="SERVER_STOPPING")

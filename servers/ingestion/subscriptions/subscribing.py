@@ -14,6 +14,7 @@ from servers.ingestion.subscriptions.clusters import properties_of
 from servers.ingestion.subscriptions.errors import KafkaMessagesLost
 from servers.ingestion.subscriptions.records import NewSubscription, State, Subscription
 from servers.ingestion.subscriptions.tasks import new_task
+from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.paging import Listing
 from servers.runtime.work import TaskTable
 from sql_engine import write
@@ -32,6 +33,7 @@ class Subscribing:
         processes: Where what is wanted is checked.
         clusters: The Kafkas there are.
         make_id: Makes identifiers of tasks.
+        waiting: Calls that wait.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Subscribing:
         processes: DataProcesses,
         clusters: Mapping[str, Mapping[str, SecretStr]],
         make_id: Callable[[], str],
+        waiting: WaitingCalls,
     ) -> None:
         self._engine = engine
         self._tasks = tasks
@@ -49,6 +52,7 @@ class Subscribing:
         self._processes = processes
         self._clusters = clusters
         self._make_id = make_id
+        self._waiting = waiting
 
     def create(self, new: NewSubscription, check: Callable[[], None]) -> Subscription:
         """Keeps what is wanted; a worker does it from now on, whatever becomes of this process.
@@ -133,14 +137,13 @@ class Subscribing:
         Raises:
             SubscriptionNotFound: The project has none of this name.
         """
-        found = self._subscriptions.get(project, name)
 
-        def remove(connection: Connection) -> None:
-            self._subscriptions.remove(connection, project, name)
-            self._tasks.cancel(found.task_id, connection=connection)
+        def remove(connection: Connection) -> str:
+            task_id = self._subscriptions.remove(connection, project, name)
+            self._tasks.cancel(task_id, connection=connection)
+            return task_id
 
-        write(self._engine, remove)
-        self._wait_for_end(found.task_id, wait)
+        self._wait_for_end(write(self._engine, remove), wait)
 
     def _changed(self, found: Subscription, state: State, *, ends: bool = False, **values: Any) -> bool:
         def change(connection: Connection) -> bool:
@@ -155,7 +158,8 @@ class Subscribing:
         return write(self._engine, change)
 
     def _wait_for_end(self, task_id: str, wait: Callable[[float], bool]) -> None:
-        for _ in range(_LOOKS):
-            task = self._tasks.get(task_id)
-            if task is None or task.state.is_terminal or not wait(_LOOK_S):
-                return
+        with self._waiting.place() as may_wait:
+            for _ in range(_LOOKS if may_wait else 0):
+                task = self._tasks.get(task_id)
+                if task is None or task.state.is_terminal or not wait(_LOOK_S):
+                    return

@@ -142,6 +142,7 @@ class Consuming:
         arguments = {
             "project": found.project,
             "dataset": found.dataset,
+            "subscription": found.name,
             "cluster": found.cluster,
             "properties": properties_of(self._clusters, found.cluster),
             "group": found.group,

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from servers.ingestion.column_changes import ColumnChanges
 from servers.ingestion.tables import reading, schema_history, upkeep
+from servers.ingestion.tables.column_fence import ColumnFence
 from servers.ingestion.tables.contract import Delivery, RejectedRow, SchemaChange, SchemaContract, WriteMode, Written
 from servers.ingestion.tables.data_files import DataFiles, remove_notes_of_gone_files
 from servers.ingestion.tables.delta_log import TableLocation, schema_of
@@ -52,6 +53,7 @@ class DatasetTable:
         deliveries: Sequence[Delivery] = (),
         on_rejected: Callable[[RejectedRow], None] = lambda _row: None,
         on_judged: OnJudged = lambda _last_sequence, _rejected: (),
+        fence: ColumnFence | None = None,
     ) -> Written:
         """Writes a delivery as one commit, or nothing of it.
 
@@ -72,19 +74,29 @@ class DatasetTable:
             on_judged: Called before each commit that is tried, with what the table has and the number of rows rejected: the last so many
                 that were reported. What it returns is marked in the commit, so `last_sequences` has it where the rows are written, and
                 nowhere else. If it raises, nothing is written. Not called where the delivery was written before.
+            fence: The columns as they were when the delivery was asked for; by default as the first attempt finds them.
 
         Raises:
             InvalidColumn: INVALID_ARGUMENT: a name or type cannot be stored.
             InvalidKeys: INVALID_ARGUMENT: keys are missing, unknown, or floats.
             SchemaFrozen: FAILED_PRECONDITION: the contract forbids a change.
+            ColumnsChanged: FAILED_PRECONDITION: a column was renamed or dropped since the delivery was asked for.
             ValueDoesNotFit: INVALID_ARGUMENT: a value would lose something.
             WriteConflict: ABORTED: others wrote during each of 100 attempts.
             DeliveryOutOfTurn: ABORTED: `after` of a delivery is not what was written last.
             StorageFull: RESOURCE_EXHAUSTED: no space is left.
         """
-        write = Write(mode, tuple(keys), contract or SchemaContract(), delivery, on_judged, tuple(deliveries))
+        write = Write(mode, tuple(keys), contract or SchemaContract(), delivery, on_judged, tuple(deliveries), fence)
         with spooled(batches, schema, self._location.spool_folder) as spool:
             return write_delivery(self._location, spool, write, on_rejected)
+
+    def fence(self, seen_version: int | None) -> ColumnFence:
+        """Returns the columns as somebody saw them, for `write`.
+
+        Args:
+            seen_version: The version that he saw; None = the one that the first write finds.
+        """
+        return ColumnFence(self._location, seen_version)
 
     def rehearse(
         self,

@@ -38,6 +38,10 @@ as they are, and a fifth more room.
 _UNANSWERED = ("Generic S3 error", "error sending request", "lacked the necessary privileges")
 _PRODUCER, _SEQUENCE, _RENAMED = "mlmesh.producer", "mlmesh.sequence", "mlmesh.renamed_columns"
 
+COLUMN_MARKS = (b'"metaData"', f'"{_RENAMED}"'.encode())
+"""Of these, an entry of the log in which columns may have changed has one. Where columns of one type exchange their names, deltalake finds
+the schemas equal and writes no metadata."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableLocation:

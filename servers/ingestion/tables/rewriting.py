@@ -29,6 +29,7 @@ from deltalake.transaction import AddAction
 
 from servers.ingestion.column_changes import ColumnChanges
 from servers.ingestion.table_errors import TableNotRewritable
+from servers.ingestion.tables.column_fence import column_change
 from servers.ingestion.tables.contract import Delivery
 from servers.ingestion.tables.delta_log import WRITER, TableLocation, exclusive, schema_of
 from servers.ingestion.tables.reading import expiry
@@ -97,7 +98,7 @@ class _Rewriting:
             [add for adds in self._groups.values() for add in adds],
             "overwrite",
             Schema([_renamed(field, staying[field.name]) for field in table.schema().fields if field.name in staying]),
-            commit_properties=exclusive(self._delivery, renamed=self._changes.renamed),
+            commit_properties=exclusive(self._delivery, (column_change(version),), renamed=self._changes.renamed),
         )
         return Rewritten(version, was_made_before=False)
 

@@ -1,8 +1,8 @@
 """Which schemas a table has had.
 
-Entries of the log say it: one in which the schema may have changed has the table's metadata, also that of a rollback. They are read
-from the newest on, many at a time, and most are not even parsed. Checkpoints would be fewer, but a schema that came and went between two
-of them is in none.
+Entries of the log say it: one in which the schema may have changed has the table's metadata, also that of a rollback, or says what it
+renamed. They are read from the newest on, many at a time, and most are not even parsed. Checkpoints would be fewer, but a schema that came
+and went between two of them is in none.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,16 @@ from deltalake import Schema
 
 from servers.ingestion.tables.column_types import common_type
 from servers.ingestion.tables.contract import ChangeKind, SchemaChange
-from servers.ingestion.tables.delta_log import TableLocation, log_entry, plain_schema, producer_of, renamed_by, table_files
+from servers.ingestion.tables.delta_log import (
+    COLUMN_MARKS,
+    TableLocation,
+    log_entry,
+    plain_schema,
+    producer_of,
+    renamed_by,
+    schema_of,
+    table_files,
+)
 
 _READERS = 16
 _SLICE = 128
@@ -47,13 +57,43 @@ def schemas(location: TableLocation, limit: int, before: int | None) -> list[Tab
     first = latest if before is None else min(before - 1, latest)
     found: list[TableSchema] = []
     with location.typed_errors():
-        entries = _entries(table_files(location), first)
+        entries = _entries(location, first)
         newer = next(entries, None)
         while newer is not None and len(found) < limit:
             older = next(entries, None)
-            if older is None or older.schema != newer.schema:
+            if older is None or older.schema != newer.schema or renamed_by(newer.commit):
                 found.append(_told(newer, older))
             newer = older
+    return found
+
+
+def changed_columns(location: TableLocation, last: int, seen: int) -> dict[str, str]:
+    """Says which columns do not mean any more what they meant.
+
+    Args:
+        location: Of the table.
+        last: The last version that may have changed columns.
+        seen: An earlier version.
+
+    Returns:
+        By the names of columns that are there or were, what became of them, as a clause.
+    """
+    found: dict[str, str] = {}
+    with location.typed_errors():
+        # Those after `seen`, the oldest first, so that the last change of a name counts.
+        for entry in reversed(list(takewhile(lambda each: each.version > seen, _entries(location, last)))):
+            # The entry that has the schema before may be far away.
+            older = schema_of(location.open(entry.version - 1))
+            for change in _changes(older, entry.schema, renamed_by(entry.commit)):
+                match change.kind:
+                    case ChangeKind.COLUMN_RENAMED:
+                        found[change.column] = f"was renamed to {change.new_name[:100]!r}"
+                    case ChangeKind.COLUMN_DROPPED:
+                        found[change.column] = "was dropped"
+                    case ChangeKind.TYPE_CHANGED:
+                        found[change.column] = "became another column"
+                    case ChangeKind.COLUMNS_REORDERED:
+                        found |= dict.fromkeys(older.names, "may have become another column")
     return found
 
 
@@ -64,33 +104,36 @@ class _Entry:
     commit: Mapping[str, Any]
 
 
-def _entries(files: pyarrow.fs.FileSystem, first: int) -> Iterator[_Entry]:
-    """Reads entries that have metadata, from a version down to where the log begins."""
+def _entries(location: TableLocation, first: int) -> Iterator[_Entry]:
+    """Reads entries in which columns may have changed, from a version down to where the log begins."""
+    files = table_files(location)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="log-reader") as readers:
         for start in range(first, -1, -_SLICE):
             versions = range(start, max(-1, start - _SLICE), -1)
             for version, entry in zip(versions, readers.map(lambda version: _entry(files, version), versions), strict=True):
                 if entry is None:
                     return
-                yield from _parsed(version, entry)
+                yield from _parsed(location, version, entry)
 
 
 def _entry(files: pyarrow.fs.FileSystem, version: int) -> bytes | None:
-    """Reads an entry; empty where it has no metadata, and None where it is older than the table's log retention."""
+    """Reads an entry; empty where no columns can have changed, and None where it is older than the table's log retention."""
     try:
         entry = log_entry(files, version)
     except FileNotFoundError:
         return None
     # An entry may have thousands of files, so only those that are needed wait for their turn.
-    return entry if b'"metaData"' in entry else b""
+    return entry if any(mark in entry for mark in COLUMN_MARKS) else b""
 
 
-def _parsed(version: int, entry: bytes) -> Iterator[_Entry]:
+def _parsed(location: TableLocation, version: int, entry: bytes) -> Iterator[_Entry]:
     actions = [json.loads(line) for line in entry.splitlines()]
     commit: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
-    for action in actions:
-        if "metaData" in action:
-            yield _Entry(version, plain_schema(Schema.from_json(action["metaData"]["schemaString"])), commit)
+    schemas = [plain_schema(Schema.from_json(action["metaData"]["schemaString"])) for action in actions if "metaData" in action]
+    if not schemas and renamed_by(commit):
+        schemas = [schema_of(location.open(version))]
+    for schema in schemas:
+        yield _Entry(version, schema, commit)
 
 
 def _told(newer: _Entry, older: _Entry | None) -> TableSchema:

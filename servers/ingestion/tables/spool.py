@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from servers.ingestion.date_range import RANGE, first_unstorable
-from servers.ingestion.table_errors import StorageFull, ValueDoesNotFit
+from servers.ingestion.full_disks import noticing_full_disks
+from servers.ingestion.table_errors import ValueDoesNotFit
 from servers.ingestion.tables.lossless import shown
 
 _BATCH_ROWS = 65_536
@@ -57,17 +57,12 @@ def spooled(batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path |
     """
     with tempfile.TemporaryDirectory(prefix="delivery-", dir=folder) as temporary:
         path, row_count = Path(temporary) / "rows.arrows", 0
-        try:
-            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-                for batch in batches:
-                    _check_dates(batch, row_count)
-                    for start in range(0, batch.num_rows, _BATCH_ROWS):
-                        writer.write_batch(batch[start : start + _BATCH_ROWS])
-                    row_count += batch.num_rows
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull from error
-            raise
+        with noticing_full_disks(), pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+            for batch in batches:
+                _check_dates(batch, row_count)
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    writer.write_batch(batch[start : start + _BATCH_ROWS])
+                row_count += batch.num_rows
         yield Spool(path, schema, row_count)
 
 

@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.fs import DeltaStorageHandler
 
 from servers.ingestion.table_errors import RetentionTooShort, VersionExpired, VersionNotFound
+from servers.ingestion.tables.column_fence import column_change
 from servers.ingestion.tables.delta_log import WRITER, TableLocation, exclusive
 
 
@@ -37,7 +38,7 @@ def rollback(location: TableLocation, version: int) -> int:
         if not 0 <= version < table.version():
             raise VersionNotFound(location.name, str(version), table.version())
         try:
-            table.restore(version, commit_properties=exclusive())
+            table.restore(version, commit_properties=exclusive(marks=(column_change(table.version() + 1),)))
         except DeltaError as error:
             if "missing file" not in str(error):
                 raise

@@ -17,6 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from servers.ingestion.table_errors import DeliveryOutOfTurn, InvalidKeys, SchemaFrozen
+from servers.ingestion.tables.column_fence import ColumnFence
 from servers.ingestion.tables.contract import (
     ContractMode,
     Delivery,
@@ -62,6 +63,7 @@ class Write:
     delivery: Delivery | None
     on_judged: OnJudged = lambda _last_sequence, _rejected: ()
     deliveries: Sequence[Delivery] = ()
+    fence: ColumnFence | None = None
 
     def __post_init__(self) -> None:
         if (self.mode is WriteMode.UPSERT) != bool(self.keys):
@@ -89,6 +91,7 @@ class _Writing:
         self._spool = spool
         self._write = write
         self._rejections = _Rejections(on_rejected)
+        self._fences = [ColumnFence(location, None), *(() if write.fence is None else (write.fence,))]
         self._changes: list[SchemaChange] = []
 
     def attempt(self) -> Written:
@@ -102,6 +105,8 @@ class _Writing:
         if table is not None and self._is_delivered(table):
             return Written(table.version(), self._spool.row_count, 0, 0, 0, True, ())
         judgement = judge(schema, self._spool, write.contract, write.keys)
+        if table is not None and schema is not None:
+            self._check_columns(table, judgement)
         if table is None:
             # Delta rejects a delivery that races itself, but not where the race makes the table: so that is a commit of its own.
             _create(self._location, judgement.conversion.schema, write.delivery)
@@ -147,6 +152,13 @@ class _Writing:
             last = 0 if table is None else table.transaction_version(each.producer) or 0
             if last != each.after:
                 raise DeliveryOutOfTurn(self._location.name, each.after, last)
+
+    def _check_columns(self, table: DeltaTable, judgement: Judgement) -> None:
+        written = [name for name in self._spool.schema.names if name in judgement.conversion.schema.names]
+        # The own one for what is changed during the attempts alone: columns may be younger than what its caller saw.
+        for fence in self._fences:
+            fence.look(table)
+            fence.check(table, written)
 
     def _is_delivered(self, table: DeltaTable) -> bool:
         delivery = self._write.delivery

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from servers.ingestion.inputs import Input
 from servers.ingestion.records import Ingestion, NewIngestion, State
 from servers.ingestion.settings import IngestionSettings
 from servers.ingestion.store import Datasets, Ingestions, Uploads, open_store
+from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.work import TaskTable, Workers, WorkSettings
 
 DONE = {
@@ -30,9 +33,11 @@ class Processes:
         self.scratch_folder = folder
         self.failures: list[Exception] = []
         self.seen: list[bytes] = []
+        self.seen_versions: list[int | None] = []
 
     def run(self, _operation: str, arguments: Any, **_options: Any) -> dict[str, Any]:
         self.seen.append(Path(arguments["source"]["path"]).read_bytes())
+        self.seen_versions.append(arguments["seen_version"])
         if self.failures:
             raise self.failures.pop()
         return dict(DONE)
@@ -48,7 +53,7 @@ def ingesting(tmp_path: Path, processes: Processes) -> Iterator[Ingesting]:
     engine = open_store(IngestionSettings(data_dir=tmp_path / "data"))
     ingestions = Ingestions(engine)
     tasks = TaskTable(engine, on_end=ingestions.end)
-    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes, Uploads(engine))  # type: ignore[arg-type]
+    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes, Uploads(engine), WaitingCalls(1))  # type: ignore[arg-type]
     workers = Workers(tasks, owner="life", settings=WorkSettings(first_retry_s=0.01, poll_interval_s=0.02))
     workers.register(KIND, subject.work)
     workers.start()
@@ -57,11 +62,35 @@ def ingesting(tmp_path: Path, processes: Processes) -> Iterator[Ingesting]:
     engine.dispose()
 
 
-def ended(ingesting: Ingesting) -> Ingestion:
+def ended(ingesting: Ingesting, ingestion_id: str = "one") -> Ingestion:
     request = {"source": {"kind": "given", "name": "a.csv"}}
-    new = NewIngestion("one", "default", "flights", "a.csv", "APPEND", request, "ada", datetime.now(UTC))
+    new = NewIngestion(ingestion_id, "default", "flights", "a.csv", "APPEND", request, "ada", datetime.now(UTC))
     ingesting.start(new, Input(b"id", "a.csv"))
-    return ingesting.wait("default", "one", 30, lambda: False)
+    return ingesting.wait("default", ingestion_id, 30, lambda: False)
+
+
+def test_of_many_calls_that_wait_those_beyond_the_limit_are_answered_at_once(ingesting: Ingesting, processes: Processes) -> None:
+    processes.failures = [DataProcessUnavailable("none")] * 1_000_000
+    waits, may_end = threading.Event(), threading.Event()
+
+    def is_over() -> bool:
+        waits.set()
+        return may_end.is_set()
+
+    request = {"source": {"kind": "given", "name": "a.csv"}}
+    ingesting.start(NewIngestion("one", "default", "flights", "a.csv", "APPEND", request, "ada", datetime.now(UTC)), Input(b"id", "a.csv"))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ingesting.wait, "default", "one", 600, is_over)
+        assert waits.wait(60)
+        # Nobody says that it is over, and it has not ended.
+        assert not ingesting.wait("default", "one", 600, lambda: False).state.is_final
+        assert not first.done()
+        may_end.set()
+        assert not first.result().state.is_final
+    # The place is free again.
+    assert ingesting.cancel("default", "one")
+    processes.failures = []
+    assert ingesting.wait("default", "one", 60, lambda: False).state.is_final
 
 
 def test_what_may_pass_is_tried_again_with_the_same_data(ingesting: Ingesting, processes: Processes) -> None:
@@ -71,6 +100,13 @@ def test_what_may_pass_is_tried_again_with_the_same_data(ingesting: Ingesting, p
 
     assert (ingestion.state, ingestion.outcome["rows_written"]) == (State.SUCCEEDED, 1)
     assert processes.seen == [b"id", b"id"]
+    assert processes.seen_versions == [None, None]
+
+
+def test_an_ingestion_sees_the_columns_as_they_are_when_it_is_asked_for(ingesting: Ingesting, processes: Processes) -> None:
+    ended(ingesting)
+    ended(ingesting, "two")
+    assert processes.seen_versions == [None, 1]
 
 
 def test_what_does_not_pass_ends_it_with_its_code(ingesting: Ingesting, processes: Processes) -> None:

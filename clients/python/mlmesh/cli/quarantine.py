@@ -32,7 +32,7 @@ def list_rows(
     if as_json:
         print_json([plain(row) for row in found])
         return
-    rows = ((one.id, one.row, one.column, one.value, one.reason, moment(one.quarantine_time)) for one in found)
+    rows = ((one.id, one.place or one.row, one.column, one.value, one.reason, moment(one.quarantine_time)) for one in found)
     print_table(("ID", "ROW", "COLUMN", "VALUE", "WHY NOT", "SINCE"), rows, empty="no rows in quarantine")
 
 

@@ -50,7 +50,7 @@ class QuarantineClient:
 
         Args:
             dataset: Name of the dataset.
-            filter: AIP-160 filter over `ingestion_id`, `column`, `reason` and `quarantine_time`, for example
+            filter: AIP-160 filter over `ingestion_id`, `producer`, `subscription`, `column`, `reason` and `quarantine_time`, for example
                 `reason = "VALUE_DOES_NOT_FIT"`.
             order_by: Of `quarantine_time`, `ingestion_id`, each with ` desc` if wanted. Rows of an ingestion are in their order.
             project: Project; empty = `default`.

@@ -39,6 +39,8 @@ class Columns:
     arrays: list[pa.Array] = field(default_factory=list)
     bad: dict[int, BadRow] = field(default_factory=dict)
     """Rows to leave out, by number."""
+    texts: dict[str, pa.Array] = field(default_factory=dict)
+    """Columns of which `arrays` lacks values that do not fit, with all of their values as text."""
 
     def add(self, name: str, array: pa.Array) -> None:
         """Adds a column."""

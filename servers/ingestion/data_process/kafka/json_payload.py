@@ -80,7 +80,7 @@ class JsonPayload:
         usable = [{} if number in columns.bad else row for number, row in enumerate(rows)] if columns.bad else rows
         for name in names:
             known = None if table is None or name not in table.names else table.field(name).type
-            columns.add(name, self._column(name, [row.get(name) for row in usable], known, columns.bad))
+            columns.add(name, self._column(name, [row.get(name) for row in usable], known, columns))
         return columns
 
     def _names(self, rows: Sequence[dict[str, Any]], table: pa.Schema | None, bad: dict[int, BadRow]) -> list[str]:
@@ -115,19 +115,19 @@ class JsonPayload:
         spellings[folded] = name
         return None
 
-    def _column(self, name: str, values: list[Any], known: pa.DataType | None, bad: dict[int, BadRow]) -> pa.Array:
+    def _column(self, name: str, values: list[Any], known: pa.DataType | None, columns: Columns) -> pa.Array:
         wanted = self._column_types.get(name)
         target = known if wanted is None else wanted
         if target is not None and is_text(target):
             return pa.array([_as_text(value) for value in values], pa.string())
         array = _alike(values, target)
         if array is None:
-            array = self._mixed(name, values, target, bad)
-        return array if wanted is None else overridden(name, array, wanted, bad)
+            array = self._mixed(name, values, target, columns)
+        return array if wanted is None else overridden(name, array, wanted, columns.bad)
 
-    def _mixed(self, name: str, values: list[Any], target: pa.DataType | None, bad: dict[int, BadRow]) -> pa.Array:
+    def _mixed(self, name: str, values: list[Any], target: pa.DataType | None, columns: Columns) -> pa.Array:
         """Returns values of several types as those of one: that of the dataset, or else of the first value."""
-        found, others = pa.null(), []
+        found, others, bad = pa.null(), [], columns.bad
         for row, value in enumerate(values):
             try:
                 together = joined(found, type_of(value))
@@ -144,10 +144,10 @@ class JsonPayload:
             return pa.array([None if row in bad else _as_text(value) for row, value in enumerate(values)], pa.string())
         left_out = {*others, *bad}
         array = _built([None if row in left_out else value for row, value in enumerate(values)], found, target)
-        return self._with_others(name, array, values, others, target or array.type, bad) if others else array
+        return self._with_others(name, array, values, others, target or array.type, columns) if others else array
 
     def _with_others(
-        self, name: str, array: pa.Array, values: list[Any], others: list[int], target: pa.DataType, bad: dict[int, BadRow]
+        self, name: str, array: pa.Array, values: list[Any], others: list[int], target: pa.DataType, columns: Columns
     ) -> pa.Array:
         """Adds values of other types where they are the same as text, such as "5" among numbers."""
         is_other = np.zeros(len(values), dtype=np.bool_)
@@ -159,7 +159,8 @@ class JsonPayload:
             if self._types in _REFUSING:
                 raise ValueDoesNotFit(name, row, str(_as_text(values[row])), str(target), REMEDY)
             if self._types is ContractMode.DISCARD_ROW:
-                bad.setdefault(row, BadRow(name, _as_text(values[row]), RejectionReason.VALUE_DOES_NOT_FIT.value))
+                columns.bad.setdefault(row, BadRow(name, _as_text(values[row]), RejectionReason.VALUE_DOES_NOT_FIT.value))
+                columns.texts.setdefault(name, pa.array([_as_text(value) for value in values], pa.string()))
         wider = common_type(target, array.type) or target
         return pc.if_else(pa.array(is_other), fit(fitted.values, wider).values, fit(array, wider).values)
 

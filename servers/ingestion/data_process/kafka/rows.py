@@ -8,10 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from servers.ingestion.data_process.kafka.columns import Payload
+from servers.ingestion.data_process.kafka.columns import Columns, Payload
 from servers.ingestion.data_process.kafka.message import MESSAGE_UNREADABLE, TOMBSTONE, Message, Rejected, Unreadable
 from servers.ingestion.data_process.kafka.origin import ORIGIN, origin_arrays
 from servers.ingestion.table_errors import ValueDoesNotFit
+from servers.ingestion.tables import RejectionReason
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Rows that do not fit the dataset, as whole as they came."""
+
+    rows: pa.RecordBatch
+    rejected: Sequence[Rejected]
+    """Of the rows, one each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +29,13 @@ class MessageRows:
     """What messages became."""
 
     rows: pa.RecordBatch | None
-    """None where no message is a row."""
+    """None where there is nothing to write."""
     messages: Sequence[Message]
     """Of the rows, one each."""
     rejected: Sequence[Rejected]
     """The others, in their order."""
+    left_out: LeftOut | None = None
+    """Those of the others that are rows and do not fit; None where there are none."""
 
     def first_unreadable(self) -> Rejected | None:
         """Returns the first that is no row though it should be one."""
@@ -64,8 +76,11 @@ def rows_of(messages: Sequence[Message], payload: Payload, table: pa.Schema | No
         rejected[numbers[row]] = Rejected(messages[numbers[row]], bad.column, bad.value, bad.reason)
     kept = [messages[number] for row, number in enumerate(numbers) if row not in columns.bad]
     told = [rejected[number] for number in sorted(rejected)]
+    left_out = _left_out(columns, [rejected.get(number) for number in numbers], has_origin=has_origin)
     if not kept:
-        return MessageRows(None, (), told)
+        # What is left out goes into quarantine with a commit, so there has to be one.
+        is_committed = left_out is not None and table is not None
+        return MessageRows(pa.RecordBatch.from_pylist([], schema=table) if is_committed else None, (), told, left_out)
     arrays = columns.arrays
     if columns.bad:
         is_kept = np.ones(len(parsed), dtype=np.bool_)
@@ -78,7 +93,21 @@ def rows_of(messages: Sequence[Message], payload: Payload, table: pa.Schema | No
     if table is None and all(pa.types.is_null(array.type) for array in arrays):
         why = "nothing but nulls, and the dataset has no columns yet"
         return MessageRows(None, (), [*told, *(Rejected(message, "", why, MESSAGE_UNREADABLE) for message in kept)])
-    return MessageRows(pa.record_batch(arrays, names=names), kept, told)
+    return MessageRows(pa.record_batch(arrays, names=names), kept, told, left_out)
+
+
+def _left_out(columns: Columns, rejected: Sequence[Rejected | None], *, has_origin: bool) -> LeftOut | None:
+    """Returns the rows that have a value which does not fit, with that value."""
+    found = {row: each for row, each in enumerate(rejected) if each is not None and each.reason == RejectionReason.VALUE_DOES_NOT_FIT.value}
+    if not found:
+        return None
+    rows = pa.array(found)
+    names = list(columns.names)
+    arrays = [columns.texts.get(name, array).take(rows) for name, array in zip(names, columns.arrays, strict=True)]
+    if has_origin:
+        names += ORIGIN.names
+        arrays += origin_arrays([each.message for each in found.values()])
+    return LeftOut(pa.record_batch(arrays, names=names), list(found.values()))
 
 
 def at_message(error: ValueDoesNotFit, messages: Sequence[Message]) -> ValueDoesNotFit:

@@ -18,12 +18,15 @@ from typing import Any
 
 from servers.ingestion.data_process.describing import dataset_object
 from servers.ingestion.data_process.kafka.gathered import Gathered
+from servers.ingestion.data_process.kafka.leaving import Leaving
 from servers.ingestion.data_process.kafka.message import Message, Rejected
 from servers.ingestion.data_process.kafka.payloads import payload_of
 from servers.ingestion.data_process.kafka.positions import Partition, Position, Positions
 from servers.ingestion.data_process.kafka.report import Committed, Report
 from servers.ingestion.data_process.kafka.rows import MessageRows, at_message, rows_of
 from servers.ingestion.data_process.kafka.topic_reader import TopicReader
+from servers.ingestion.data_process.quarantine.operations import quarantine_of
+from servers.ingestion.data_process.quarantine.origin import of_subscription
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.subscriptions.errors import KafkaTopicNotFound, UnreadableMessage
 from servers.ingestion.table_errors import DeliveryOutOfTurn, ValueDoesNotFit
@@ -59,9 +62,12 @@ class Subscriber:
 
     def __init__(self, workplace: Workplace, arguments: Mapping[str, Any], reader: TopicReader, on_progress: OnProgress) -> None:
         self._table: DatasetTable = workplace.tables.table(arguments["project"], arguments["dataset"])
+        seen_version = self._table.standing("").version
+        self._fence = None if seen_version is None else self._table.fence(seen_version)
         self._mode, self._keys = WriteMode[arguments["mode"]], tuple(arguments["keys"])
         self._contract = _contract(arguments["contract"])
         self._payload = payload_of(arguments["payload"], self._contract.types, workplace.limits)
+        self._quarantine, self._origin = quarantine_of(workplace, arguments), of_subscription(arguments["subscription"])
         self._has_origin = bool(arguments["payload"].get("has_origin"))
         self._freezes = arguments["unreadable"] == "FREEZE"
         self._cluster, self._topics = arguments["cluster"], tuple(arguments["topics"])
@@ -116,7 +122,8 @@ class Subscriber:
         try:
             found, is_reassigned = self._reader.read(self._gathered.room, self._gathered.wait_s(_IDLE_S))
         except DomainError:
-            if self._gathered.messages:
+            # What was gathered of partitions that came or went may be another reader's by now.
+            if self._gathered.messages and not self._reader.is_reassigned:
                 self._write()
             raise
         if is_reassigned:
@@ -138,6 +145,7 @@ class Subscriber:
         if written is not None and written.version is not None:
             positions = {partition: Position(each.next, each.next) for partition, each in positions.items()}
             self._commits += 1
+            self._fence = self._fence or self._table.fence(written.version)
         for partition, position in positions.items():
             self._positions.note(partition, position)
             if partition in self._reader.assigned:
@@ -173,18 +181,26 @@ class Subscriber:
     def _commit(self, rows: MessageRows, positions: Mapping[Partition, Position]) -> Committed:
         assert rows.rows is not None  # noqa: S101  # asked before
         rejected: list[RejectedRow] = []
-        try:
-            written = self._table.write(
-                iter([rows.rows]),
-                rows.rows.schema,
-                mode=self._mode,
-                keys=self._keys,
-                contract=self._contract,
-                deliveries=[position.delivery(self._positions.producer(partition)) for partition, position in positions.items()],
-                on_rejected=rejected.append,
-            )
-        except ValueDoesNotFit as error:
-            raise at_message(error, rows.messages) from None
+        with Leaving(self._quarantine, self._origin, rows) as leaving:
+
+            def on_rejected(row: RejectedRow) -> None:
+                rejected.append(row)
+                leaving.add(row)
+
+            try:
+                written = self._table.write(
+                    iter([rows.rows]),
+                    rows.rows.schema,
+                    mode=self._mode,
+                    keys=self._keys,
+                    contract=self._contract,
+                    deliveries=[position.delivery(self._positions.producer(partition)) for partition, position in positions.items()],
+                    on_rejected=on_rejected,
+                    on_judged=leaving.marks,
+                    fence=self._fence,
+                )
+            except ValueDoesNotFit as error:
+                raise at_message(error, rows.messages) from None
         # Where another writer changed the table meanwhile, what was reported first is void.
         counted = rejected[len(rejected) - written.rows_rejected :]
         told = [Rejected(rows.messages[row.row], row.column, row.value, row.reason.value) for row in counted]

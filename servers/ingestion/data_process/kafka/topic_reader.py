@@ -63,7 +63,8 @@ class TopicReader:
         self._last_error: KafkaError | None = None
         self._failure: BaseException | None = None
         self._starts: Starts = lambda _partitions: {}
-        self._is_reassigned = False
+        self.is_reassigned = False
+        """Whether the last `read` saw partitions given or taken, also where it failed."""
         self.missing_topics: set[str] = set()
         self._read_to: dict[Partition, int] = {}
         self.assigned: dict[Partition, Position] = {}
@@ -133,12 +134,12 @@ class TopicReader:
             KafkaMessagesLost: FAILED_PRECONDITION: it deleted messages before they were read.
             KafkaTopicShorter: FAILED_PRECONDITION: a partition ends before what was read of it.
         """
-        self._is_reassigned = False
+        self.is_reassigned = False
         with typed_errors(self._cluster):
             found = self._consumer.consume(most, timeout_s)
         self._raise_failure()
         self._check_reachable()
-        if self._is_reassigned:
+        if self.is_reassigned:
             # Some may be from before, and some from after.
             if found and self.assigned:
                 self.begin_anew(self.assigned)
@@ -211,14 +212,14 @@ class TopicReader:
             self._unreachable_since = None
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._is_reassigned = True
+        self.is_reassigned = True
         try:
             consumer.assign(self._placed(self._starts([(each.topic, each.partition) for each in partitions])))
         except BaseException as error:  # raised where whoever reads sees it
             self._failure = error
 
     def _revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
-        self._is_reassigned = True
+        self.is_reassigned = True
         self._placed({})
         consumer.unassign()
 

@@ -23,10 +23,11 @@ _SUFFIX = ".parquet"
 
 @dataclass(frozen=True, slots=True)
 class RowsFile:
-    """Rows that one attempt at an ingestion left out: `rows/<microseconds>.<ingestion>.<attempt>.<generation>.parquet`."""
+    """Rows that one attempt at a commit left out: `rows/<microseconds>.<origin>.<attempt>.<generation>.parquet`."""
 
     quarantine_time: datetime
-    ingestion_id: str
+    origin: str
+    """What left them out; see `origin`. May have dots."""
     attempt: str
     """Names the attempt; the dataset's log has it where the attempt has written its rows."""
     generation: int = 0
@@ -36,7 +37,7 @@ class RowsFile:
     def path(self) -> str:
         """Where it is, below the quarantine."""
         time_us = (self.quarantine_time - _EPOCH) // timedelta(microseconds=1)
-        return f"rows/{time_us:018}.{self.ingestion_id}.{self.attempt}.{self.generation}{_SUFFIX}"
+        return f"rows/{time_us:018}.{self.origin}.{self.attempt}.{self.generation}{_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,9 @@ class QuarantineFolder:
         for file in files:
             folder, _, name = file.path.removesuffix(_SUFFIX).partition("/")
             parts = name.split(".")
-            if folder == "rows" and len(parts) == 4:
+            if folder == "rows" and len(parts) >= 4:
                 time = _EPOCH + timedelta(microseconds=int(parts[0]))
-                rows = RowsFile(time, parts[1], parts[2], int(parts[3]))
+                rows = RowsFile(time, ".".join(parts[1:-2]), parts[-2], int(parts[-1]))
                 older, newest[rows.attempt] = sorted((newest.get(rows.attempt, rows), rows), key=lambda each: each.generation)
                 if older != newest[rows.attempt]:
                     replaced.append(older)

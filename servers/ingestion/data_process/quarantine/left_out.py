@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from servers.ingestion.table_errors import StorageFull
+from servers.ingestion.full_disks import noticing_full_disks
 
 SCHEMA = pa.schema([("row", pa.int64()), ("column", pa.string()), ("value", pa.string()), ("reason", pa.string())])
 """Of a row that is left out; its number is counted from 0 here."""
@@ -93,7 +91,7 @@ class LeftOutRows:
         if not rows.num_rows:
             return
         part = Path(self._folder.name) / f"{len(self._parts)}.arrows"
-        with _noticing_full_disks(), pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
+        with noticing_full_disks(), pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
             writer.write_batch(rows)
         self._parts.append(part)
 
@@ -119,13 +117,3 @@ class Cursor:
                 self._pending = self._pending[place:]
                 return
             self._pending = next(self._batches, None)
-
-
-@contextmanager
-def _noticing_full_disks() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull from error
-        raise

@@ -18,7 +18,8 @@ from servers.ingestion.data_process.quarantine.errors import QuarantineChanged
 from servers.ingestion.data_process.quarantine.filtered_columns import COLUMNS, row_filter
 from servers.ingestion.data_process.quarantine.folder import QuarantineFolder, RowsFile
 from servers.ingestion.data_process.quarantine.gone import Leaving, remove_empty, write_gone
-from servers.ingestion.data_process.quarantine.rows import ABOUT, columns_of, origins_of
+from servers.ingestion.data_process.quarantine.origin import facts_of
+from servers.ingestion.data_process.quarantine.rows import about_of, columns_of, origins_of
 from servers.ingestion.data_process.quarantine.selection import Selection
 from servers.ingestion.data_process.workplace import Workplace
 from servers.runtime.data_process.messages import OnProgress
@@ -66,7 +67,7 @@ def left_out_by(contents: Contents, ingestion_id: str, most: int) -> tuple[int, 
     """
     count = 0
     told: list[dict[str, Any]] = []
-    for file in contents.files([each for each in contents.found.rows if each.ingestion_id == ingestion_id]):
+    for file in contents.files([each for each in contents.found.rows if each.origin == ingestion_id]):
         for group in contents.groups(file, ("column", "value", "reason")):
             count += group.rows.num_rows
             told += group.rows.slice(0, most - len(told)).select(["row", "column", "value", "reason"]).to_pylist()
@@ -110,7 +111,7 @@ def _page(contents: Contents, arguments: Mapping[str, Any]) -> dict[str, Any]:
             continue
         for group in contents.groups(file, COLUMNS, after=last["row"] if last is not None and seen is None else 0):
             matching = group.filtered(wanted.mask(file, group.rows))
-            for row in _shown(matching.whole(limit + 1 - len(rows))):
+            for row in _shown(file, matching.whole(limit + 1 - len(rows))):
                 size_bytes += len(orjson.dumps(row))
                 if len(rows) == limit or (rows and size_bytes > _MOST_PAGE_BYTES):
                     return {"rows": rows, "has_more": True}
@@ -134,16 +135,14 @@ def _is_seen(file: RowsFile, last: Mapping[str, Any], order: Sequence[Sequence[A
     return None
 
 
-def _shown(rows: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    about = json_rows(pa.Table.from_batches([rows.select(ABOUT.names)]))
-    for known, data in zip(about, json_rows(pa.Table.from_batches([columns_of(rows)])), strict=True):
+def _shown(file: RowsFile, rows: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for known, data in zip(json_rows(about_of(rows)), json_rows(pa.Table.from_batches([columns_of(rows)])), strict=True):
         is_short = len(orjson.dumps(data)) <= _MOST_PAGE_BYTES
-        yield {**known, "data": data if is_short else _shortened(data)}
+        told = {**known, **facts_of(file.origin), "place": known["place"] or "", "origin": file.origin}
+        yield {**told, "data": data if is_short else {name: _shortened(value) for name, value in data.items()}}
 
 
 def _shortened(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= _MOST_SHOWN_CHARACTERS else f"{value[:_MOST_SHOWN_CHARACTERS]}…"
-    if isinstance(value, dict):
-        return {key: _shortened(entry) for key, entry in value.items()}
-    return [_shortened(entry) for entry in value] if isinstance(value, list) else value
+    """A value as long as it may be: else its beginning, as JSON where it is no text."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if len(text) <= _MOST_SHOWN_CHARACTERS else f"{text[:_MOST_SHOWN_CHARACTERS]}…"

@@ -12,9 +12,10 @@ from aip_filter import Expression, to_predicate
 from aip_filter.syntax import Conjunction, Negation, Node, Restriction
 from servers.ingestion.data_process.quarantine.filtered_columns import COLUMNS
 from servers.ingestion.data_process.quarantine.folder import RowsFile
+from servers.ingestion.data_process.quarantine.origin import facts_of
 from servers.ingestion.quarantine.filtering import SCHEMA, parsed
 
-_OF_FILES = ("ingestion_id", "quarantine_time")
+_OF_FILES = ("ingestion_id", "producer", "subscription", "quarantine_time")
 
 
 class RowFilter:
@@ -55,7 +56,7 @@ class RowFilter:
 
 
 def _facts(file: RowsFile) -> dict[str, Any]:
-    return {"ingestion_id": file.ingestion_id, "quarantine_time": file.quarantine_time}
+    return {**facts_of(file.origin), "quarantine_time": file.quarantine_time}
 
 
 def _decided(node: Node, facts: Mapping[str, Any]) -> bool | None:

@@ -15,9 +15,10 @@ ABOUT = pa.schema(
         ("value", pa.string()),
         ("reason", pa.string()),
         ("quarantine_time", pa.timestamp("us", "UTC")),
+        ("place", pa.string()),
     ]
 )
-"""What a file says of a row beside its data; the number of the row is counted from 1."""
+"""What a file says of a row beside its data; the number of the row is counted from 1. Files of earlier versions have no `place`."""
 
 DATA = "data"
 """Column with the row itself: a struct of the columns in which it was read, so in their exact types."""
@@ -32,6 +33,18 @@ def file_schema(rows: pa.Schema) -> pa.Schema:
         rows: Of the rows as they were read.
     """
     return ABOUT.append(pa.field(DATA, pa.struct(list(rows))))
+
+
+def about_of(rows: pa.RecordBatch) -> pa.Table:
+    """Returns what a file says of its rows beside their data.
+
+    Args:
+        rows: All columns of the file.
+    """
+    columns = {
+        each.name: rows.column(each.name) if each.name in rows.schema.names else pa.nulls(rows.num_rows, each.type) for each in ABOUT
+    }
+    return pa.table(columns, schema=ABOUT)
 
 
 def ids_of(attempt: str, rows: pa.Array) -> pa.Array:

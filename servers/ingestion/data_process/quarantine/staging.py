@@ -5,18 +5,21 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from servers.ingestion.data_process.gate import Gate
 from servers.ingestion.data_process.quarantine.folder import QuarantineFolder, RowsFile
 from servers.ingestion.data_process.quarantine.left_out import Cursor, LeftOutRows
+from servers.ingestion.data_process.quarantine.origin import facts_of
 from servers.ingestion.data_process.quarantine.rows import ABOUT, DATA, file_schema, ids_of
 from servers.ingestion.tables import Delivery
 from servers.ingestion.tables.writing import LastSequence
+
+if TYPE_CHECKING:
+    from servers.ingestion.data_process.gate import Gate
 
 _GROUP_ROWS = 8192
 _GROUP_BYTES = 8 << 20
@@ -47,37 +50,40 @@ class Taking(Protocol):
 
 
 class Staging:
-    """What an ingestion leaves out, over all tries to commit it.
+    """What a write leaves out, over all tries to commit it.
 
     Args:
         folder: The quarantine.
-        ingestion_id: The ingestion.
+        origin: What leaves it out; see `origin`.
         schema: Of the rows that it reads.
         read_again: Reads them from the first.
         by_contract: Rows that the table rejects, numbered as they were delivered.
         gate: What stands before the table.
         taking: What is taken out of quarantine.
+        place_of: Says where a row comes from, by its number from 0, where that number alone does not say it.
         clock: The time now.
     """
 
     def __init__(
         self,
         folder: QuarantineFolder,
-        ingestion_id: str,
+        origin: str,
         schema: pa.Schema,
         read_again: Callable[[], Iterable[Numbered]],
         by_contract: LeftOutRows,
-        gate: Gate | None,
+        gate: Gate | None = None,
         taking: Taking | None = None,
+        place_of: Callable[[int], str] = lambda _row: "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._folder = folder
-        self._ingestion_id = ingestion_id
+        self._origin = origin
         self._schema = schema
         self._read_again = read_again
         self._by_contract = by_contract
         self._gate = gate
         self._taking = taking
+        self._place_of = place_of
         self._clock = clock
         self._staged: tuple[int, int] | None = None
         self._attempt = ""
@@ -102,7 +108,7 @@ class Staging:
         if self._staged != (self._by_contract.count, rejected):
             self._attempt = uuid.uuid4().hex
             if self.count:
-                self._write(RowsFile(self._clock(), self._ingestion_id, self._attempt), rejected)
+                self._write(RowsFile(self._clock(), self._origin, self._attempt), rejected)
             if self._taking is not None:
                 self._taking.stage(self._attempt)
             self._staged = (self._by_contract.count, rejected)
@@ -121,9 +127,26 @@ class Staging:
                 if left_out := [*by_gate.below(end), *by_contract.below(end)]:
                     about = pa.Table.from_batches(left_out).sort_by("row").combine_chunks().to_batches()[0]
                     for start in range(0, about.num_rows, _GROUP_ROWS):
-                        groups.add(_rows_of_file(file, schema, about[start : start + _GROUP_ROWS], rows, ids, first_row))
+                        groups.add(self._rows_of_file(file, schema, about[start : start + _GROUP_ROWS], rows, ids, first_row))
                 first_row = end
             groups.flush()
+
+    def _rows_of_file(
+        self, file: RowsFile, schema: pa.Schema, about: pa.RecordBatch, rows: pa.RecordBatch, ids: pa.Array | None, first_row: int
+    ) -> pa.RecordBatch:
+        places = pc.subtract(about.column("row"), first_row)
+        numbers = pc.add(about.column("row"), 1)
+        taken = rows.take(places)
+        values = {
+            **{name: about.column(name) for name in ("column", "value", "reason")},
+            "id": ids_of(file.attempt, numbers) if ids is None else ids.take(places),
+            "ingestion_id": pa.repeat(facts_of(file.origin)["ingestion_id"], about.num_rows),
+            "row": numbers,
+            "quarantine_time": pa.repeat(pa.scalar(file.quarantine_time, ABOUT.field("quarantine_time").type), about.num_rows),
+            "place": pa.array(map(self._place_of, about.column("row").to_pylist()), pa.string()),
+            DATA: pa.StructArray.from_arrays(taken.columns, fields=list(schema.field(DATA).type)),
+        }
+        return pa.record_batch([values[name] for name in schema.names], schema=schema)
 
     def _of_source(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Numbers rows as the source has them, not as the gate lets them through."""
@@ -155,20 +178,3 @@ class _Groups:
         if self._waiting:
             self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema), row_group_size=_GROUP_ROWS)
             self._waiting, self._rows, self._size_bytes = [], 0, 0
-
-
-def _rows_of_file(
-    file: RowsFile, schema: pa.Schema, about: pa.RecordBatch, rows: pa.RecordBatch, ids: pa.Array | None, first_row: int
-) -> pa.RecordBatch:
-    places = pc.subtract(about.column("row"), first_row)
-    numbers = pc.add(about.column("row"), 1)
-    taken = rows.take(places)
-    values = {
-        **{name: about.column(name) for name in ("column", "value", "reason")},
-        "id": ids_of(file.attempt, numbers) if ids is None else ids.take(places),
-        "ingestion_id": pa.repeat(file.ingestion_id, about.num_rows),
-        "row": numbers,
-        "quarantine_time": pa.repeat(pa.scalar(file.quarantine_time, ABOUT.field("quarantine_time").type), about.num_rows),
-        DATA: pa.StructArray.from_arrays(taken.columns, fields=list(schema.field(DATA).type)),
-    }
-    return pa.record_batch([values[name] for name in schema.names], schema=schema)

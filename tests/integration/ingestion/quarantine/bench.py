@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from servers.ingestion.data_process import DataProcessSettings
-from servers.ingestion.data_process.operations import OPERATIONS
+from servers.ingestion.data_process.operations import operation_of
 from servers.ingestion.data_process.workplace import Workplace
 from servers.ingestion.quarantine.filtering import order
 from servers.ingestion.tables import DatasetTable, Tables
@@ -43,7 +43,7 @@ class Bench:
         return self.workplace.tables.quarantine("default", self.dataset)
 
     def do(self, operation: str, **arguments: Any) -> Any:
-        return OPERATIONS[operation](self.workplace, {"project": "default", "dataset": self.dataset, **arguments}, lambda _progress: None)
+        return operation_of(operation)(self.workplace, {"project": "default", "dataset": self.dataset, **arguments}, lambda _progress: None)
 
     def ingest(self, data: str | pa.Table, *, ingestion_id: str = "", **arguments: Any) -> dict[str, Any]:
         """Takes in CSV, or a table as an Arrow file."""
@@ -58,6 +58,18 @@ class Bench:
         source = {"kind": "file", "path": str(path), "name": name}
         usual = {"ingestion_id": ingestion_id or str(uuid.uuid4()), "source": source, "mode": "APPEND", "contract": ROWS_OUT}
         answer: dict[str, Any] = self.do("ingest", **(usual | arguments))
+        return answer
+
+    def append(self, batches: Mapping[int, bytes], *, producer: str = "sensor-17", **arguments: Any) -> dict[str, Any]:
+        """Writes batches of NDJSON of a stream, by their numbers."""
+        waiting = []
+        for sequence, rows in batches.items():
+            path = self.folder / uuid.uuid4().hex
+            path.write_bytes(rows)
+            waiting.append({"sequence": sequence, "format": "NDJSON", "path": str(path)})
+        usual = {"producer": producer, "mode": "APPEND", "keys": [], "contract": ROWS_OUT, "column_types": {}, "most_rows": 1000}
+        answer: dict[str, Any] = self.do("append", **(usual | arguments), batches=waiting)
+        assert answer["failed"] is None, answer
         return answer
 
     def replay(
@@ -97,4 +109,4 @@ class Bench:
 
 def place_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Where the page after a row begins."""
-    return {name: row[name] for name in ("quarantine_time", "ingestion_id", "row")}
+    return {name: row[name] for name in ("quarantine_time", "origin", "row")}

@@ -175,6 +175,7 @@ class TestReplay:
         assert after[first] | {"quarantine_time": ""} == {
             **{"id": first, "ingestion_id": "the-replay", "row": 1, "column": "delay", "value": "9h", "reason": "VALUE_DOES_NOT_FIT"},
             **{"data": {"id": 3, "delay": "9h", "extra": None}, "quarantine_time": ""},
+            **{"origin": "the-replay", "producer": "", "subscription": "", "place": ""},
         }
         assert after[before[2]["id"]] == before[2]
         assert filled.replay(repairs={first: {"delay": 9}})["rows_written"] == 1
@@ -277,6 +278,17 @@ class TestReplay:
 
 
 class TestListing:
+    def test_a_row_too_large_for_a_page_is_shown_cut_and_hinders_no_other(self, bench: Bench) -> None:
+        bench.ingest(pa.table({"id": [0], "n": [0]}), contract={})
+        large = pa.array([list(range(1_500_000)), [1]], pa.list_(pa.int64()))
+        texts = pa.array(["é" * 5_000_000, "y"])
+        bench.ingest(pa.table({"id": [1, 2], "n": ["x", "z"], "large": large, "text": texts}))
+        first, second = bench.rows()
+        assert first["data"]["id"] == 1
+        assert first["data"]["large"].startswith("[0,1,2,")
+        assert [len(first["data"][name]) for name in ("large", "text")] == [1001, 1001]
+        assert second["data"] == {"id": 2, "n": "z", "large": [1], "text": "y"}
+
     def test_pages_have_every_row_once_while_rows_come_and_go(self, bench: Bench) -> None:
         bench.ingest(GOOD)
         for start in range(10, 40, 10):

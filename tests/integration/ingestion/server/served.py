@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -121,7 +122,9 @@ class ServedIngestion:
     def scratch_files(self) -> list[str]:
         """What lies in the folder for temporary files beside locks."""
         scratch = self.data_dir / "ingestion" / "scratch"
-        return [str(path.relative_to(scratch)) for path in scratch.rglob("*") if path.is_file() and path.name not in _LOCKS]
+        # Unlike `rglob`, it does not mind a folder that goes meanwhile.
+        found = [Path(folder, name) for folder, _, names in os.walk(scratch) for name in names]
+        return [str(path.relative_to(scratch)) for path in found if path.name not in _LOCKS]
 
 
 @contextmanager

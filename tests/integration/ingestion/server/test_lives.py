@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -180,6 +181,19 @@ def test_a_dataset_that_is_deleted_while_it_is_written_is_whole_or_gone(server: 
     ingestion = server.ingest(dataset, GOOD, "good.csv", mode=ingestion_pb2.WRITE_MODE_OVERWRITE)
     assert ingestion.state == JOB_STATE_SUCCEEDED
     assert rows_of(server.place.table(dataset)).num_rows == 2
+
+
+def test_an_ingestion_that_ended_long_ago_is_forgotten_and_its_rows_are_not(mesh: Mesh, folder_place: FolderPlace) -> None:
+    ahead = [timedelta(0)]
+    with served(mesh, folder_place, clock=lambda: datetime.now(UTC) + ahead[0], upload_sweep_interval_s=0.02) as server:
+        ended = server.ingest("flights", GOOD, "good.csv")
+        ahead[0] = timedelta(days=89)
+        assert server.look(ended.id).state == JOB_STATE_SUCCEEDED
+        ahead[0] = timedelta(days=91)
+        eventually(lambda: not server.stub.ListIngestions(pb.ListIngestionsRequest()).ingestions, PATIENCE_S)
+        with pytest.raises(grpc.RpcError, match="there is no ingestion"):
+            server.look(ended.id)
+        assert server.stub.GetDataset(pb.GetDatasetRequest(name="flights")).row_count == 2
 
 
 def test_a_request_has_sixteen_mebibytes(server: ServedIngestion) -> None:

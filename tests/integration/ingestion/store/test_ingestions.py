@@ -4,14 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from servers.ingestion.records import Ingestion, State
 from servers.ingestion.store import IngestionNotFound, Ingestions
 from servers.ingestion.store.inputs import PART_BYTES
 from servers.ingestion.store.tables import ingestion_inputs
+from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, TaskState, TaskTable
+from servers.runtime.work.task_rows import tasks as task_rows
 from sql_engine import begin_write, write
 from tests.integration.ingestion.store.lives import FAILURE, LEASE_S, OUTCOME, Lives, statements
 from tests.integration.runtime.work.conftest import Clock
@@ -246,3 +248,24 @@ def test_a_look_is_one_statement(lives: Lives) -> None:
         lives.found()
 
     assert len(seen) == 1
+
+
+def test_what_ended_long_ago_is_purged_in_batches_and_nothing_else(
+    lives: Lives, ingestions: Ingestions, tasks: TaskTable, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.ingestion.store.ingestions.PURGE_BATCH", 2)
+    for number, state in enumerate((State.SUCCEEDED, State.FAILED, State.CANCELLED)):
+        lives.begin(f"old-{number}", b"data")
+        lives.bring(f"old-{number}", state)
+    lives.begin("lost")
+    lives.claim("lost")
+    lives.begin("old-and-waiting", b"data")
+    clock.now += timedelta(days=1)
+    lives.begin("new")
+    lives.bring("new", State.SUCCEEDED)
+    with lives.engine.begin() as connection:
+        connection.execute(delete(task_rows).where(task_rows.c.task_id == "lost"))
+
+    assert [ingestions.purge(clock.now - timedelta(hours=1)) for _ in range(3)] == [2, 2, 0]
+    assert {each.id for each in ingestions.page("default", Listing(100, "", "", ""))[0]} == {"old-and-waiting", "new"}
+    assert ingestions.work_of("old-and-waiting")[2] == b"data"

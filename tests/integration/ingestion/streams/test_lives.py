@@ -14,6 +14,8 @@ import pytest
 from deltalake.exceptions import TableNotFoundError
 from google.rpc import code_pb2, error_details_pb2
 from mlops.ingestion.v1 import ingestion_service_pb2 as service_pb
+from mlops.ingestion.v1.schema_service_pb2 import ChangeSchemaRequest
+from mlops.ingestion.v1.schema_service_pb2_grpc import DatasetSchemaServiceStub
 
 from demo.real_servers.postgresql import PostgresqlServer
 from demo.real_servers.s3 import S3Server
@@ -23,7 +25,7 @@ from servers.ingestion.streams.errors import StreamInterrupted
 from servers.ingestion.streams.right_to_write import RightsToWrite
 from servers.runtime.work import TaskTable
 from tests.integration.ingestion.server.places import FolderPlace, S3Place, rows_of
-from tests.integration.ingestion.server.served import PATIENCE_S, Mesh, served
+from tests.integration.ingestion.server.served import PATIENCE_S, Mesh, ServedIngestion, bearing, served
 from tests.integration.ingestion.streams.opened import OpenStream, Streams, batch, ndjson, reason_of, stream_threads, streams_of
 from tests.integration.runtime.rich_errors import refused
 from tests.integration.runtime.waiting import eventually
@@ -312,6 +314,28 @@ class TestEnds:
             with pytest.raises(StreamInterrupted):
                 right.check_lease()
         engine.dispose()
+
+
+class TestColumns:
+    def test_a_stream_that_was_opened_before_a_column_was_renamed_does_not_bring_it_back(self, server: ServedIngestion, mesh: Mesh) -> None:
+        dataset = server.new_dataset()
+        with streams_of(server, mesh) as streams, grpc.insecure_channel(server.server.address) as channel:
+            streams.write(dataset, [ndjson({"id": 1, "delay": 5})], "other")
+            stream = streams.open(dataset)
+            assert stream.position() == 0
+            schemas = DatasetSchemaServiceStub(bearing(channel, mesh))
+            schemas.ChangeSchema(ChangeSchemaRequest(dataset=dataset, renamed_columns={"delay": "late_by"}, wait={"seconds": 30}))
+            # What has nothing to do with it goes on.
+            stream.send(batch(1, ndjson({"id": 2})))
+            assert stream.acknowledgement().rows_written == 1
+            stream.send(batch(2, ndjson({"id": 3, "delay": 6})))
+            ended = stream.end()
+            assert reason_of(ended) == "COLUMNS_CHANGED"
+            assert "'delay' was renamed to 'late_by'" in ended.message
+            # Who opens it again knows what he does.
+            streams.write(dataset, [ndjson({"id": 3, "late_by": 6}), ndjson({"id": 4, "delay": 7})])
+        found = rows_of(server.place.table(dataset)).sort_by("id").to_pylist()
+        assert [(row["id"], row["late_by"], row["delay"]) for row in found] == [(1, 5, None), (2, None, None), (3, 6, None), (4, None, 7)]
 
 
 class TestDeletions:

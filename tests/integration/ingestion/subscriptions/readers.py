@@ -11,6 +11,7 @@ from typing import Any
 
 from demo.real_servers.kafka import Kafka
 from servers.ingestion.data_process import DataProcesses, DataProcessSettings
+from servers.ingestion.quarantine.filtering import order
 from servers.ingestion.tables import Tables
 from servers.runtime.errors import DomainError
 from tests.integration.ingestion.tables.deliveries import rows_of
@@ -48,6 +49,7 @@ class Reader:
         self.arguments: dict[str, Any] = {
             "project": PROJECT,
             "dataset": DATASET,
+            "subscription": "s",
             "cluster": "main",
             "properties": {**kafka.properties, "topic.metadata.refresh.interval.ms": "500"},
             "topics": ["t"],
@@ -137,6 +139,13 @@ def reading(processes: DataProcesses, kafka: Kafka, **arguments: Any) -> Iterato
         yield reader
     finally:
         reader.stop()
+
+
+def quarantined(processes: DataProcesses, filter: str = "") -> list[Mapping[str, Any]]:
+    """The rows in quarantine, in the order in which they were left out."""
+    wanted = {"filter": filter, "order": order("quarantine_time"), "after": None, "limit": 1000}
+    found: list[Mapping[str, Any]] = processes.run("list_quarantined", {"project": PROJECT, "dataset": DATASET, **wanted})["rows"]
+    return found
 
 
 def rows_in(folder: Path) -> list[dict[str, Any]]:

@@ -340,3 +340,21 @@ def test_rows_say_where_they_come_from(processes: DataProcesses, broker: StrictB
         ("t", 1, 1, b"\x00key"),
     ]
     assert all(row["kafka_time"].year >= 2026 for row in rows)
+
+
+def test_a_column_that_is_renamed_meanwhile_stops_it_until_somebody_decides(
+    processes: DataProcesses, broker: StrictBroker, tmp_path: Path
+) -> None:
+    broker.create_topic("t")
+    broker.kafka.send("t", [b'{"id": 1, "delay": 5}'])
+    reader = Reader(processes, broker.kafka)
+    until_rows(tmp_path, 1)
+    change = {"project": PROJECT, "dataset": DATASET, "ingestion_id": "c", "renamed_columns": {"delay": "late_by"}, "dropped_columns": []}
+    processes.run("change_schema", change)
+    broker.kafka.send("t", [b'{"id": 2}'])
+    until_rows(tmp_path, 2)
+    broker.kafka.send("t", [b'{"id": 3, "delay": 6}'])
+    assert reader.wait_for_end().reason == "COLUMNS_CHANGED"
+    with reading(processes, broker.kafka, is_started=True):
+        until_rows(tmp_path, 3)
+    assert sorted((row["id"], row["late_by"], row["delay"]) for row in rows_in(tmp_path)) == [(1, 5, None), (2, None, None), (3, None, 6)]

@@ -102,6 +102,13 @@ def test_csv_comes_back_whatever_the_size_of_blocks_and_batches(table, block, ro
     assert found.table.to_pylist() == table.to_pylist()
 
 
+@pytest.mark.parametrize("length", range(70))
+def test_a_line_end_within_quotes_stays_whole_wherever_a_block_ends(length):
+    cell = "x" * length + "\r\ny"
+    found = read(f'a,b\n1,"{cell}"\n'.encode(), "x.csv", ReadOptions(delimiter=","), block=64)
+    assert found.table.to_pylist() == [{"a": 1, "b": cell}]
+
+
 @given(tables(), BLOCKS, st.integers(1, 30), st.integers(1, 500))
 def test_json_comes_back_whatever_the_size_of_blocks_and_batches(table, block, rows, size_bytes):
     infinite = (float("inf"), -float("inf"))

@@ -51,7 +51,7 @@ class IngestDataRequest(_message.Message):
     deadline of the call.
     """
     request_id: _builtins.str
-    """Optional. A UUID; a repeat within 24 hours returns the first answer and changes nothing."""
+    """Optional. A UUID; a repeat within 24 hours returns the first answer and changes nothing. With `validate_only` it counts for nothing."""
     @_builtins.property
     def source(self) -> _ingestion_pb2.Source:
         """Required. Where the data come from."""
@@ -74,7 +74,9 @@ class IngestDataRequest(_message.Message):
 
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """Optional. How long the answer may wait for the end, at most 30 s; default 0 s. Where the time is over, the ingestion goes on."""
+        """Optional. How long the answer may wait for the end, at most 30 s; default 0 s. Where the time is over, or too many calls wait already,
+        the ingestion goes on.
+        """
 
     def __init__(
         self,

@@ -36,21 +36,34 @@ class QuarantinedRow(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     QUARANTINE_TIME_FIELD_NUMBER: _builtins.int
+    PRODUCER_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Identifier, unique in the quarantine of its dataset; it stays the same where a replay leaves the row out again."""
     ingestion_id: _builtins.str
-    """Output only. The ingestion that left it out last; a replay is one."""
+    """Output only. The ingestion that left it out last; a replay is one. Empty where a stream of rows or a subscription did."""
     row: _builtins.int
-    """Output only. Number of the row in the data of that ingestion; the first is 1."""
+    """Output only. Number of the row in the data of that ingestion, or among the rows that one commit of a stream or a subscription was about;
+    the first is 1.
+    """
     column: _builtins.str
     """Output only. Its column that was the reason; empty where the whole row was."""
     value: _builtins.str
     """Output only. The value there as text, cut after 1,000 characters; empty for null."""
     reason: _builtins.str
     """Output only. Why it was left out, as in `RejectedRow.reason`."""
+    producer: _builtins.str
+    """Output only. The producer whose stream left it out; empty where none did."""
+    subscription: _builtins.str
+    """Output only. The subscription that left it out; empty where none did."""
+    place: _builtins.str
+    """Output only. Where a row of a stream or a subscription comes from: `batch 7, row 3`, or topic, partition and offset, `orders/0@1841`."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """Output only. The whole row, as that ingestion read it. Decimals and whole numbers beyond 2^53 are text, times are ISO 8601, bytes are base64."""
+        """Output only. The whole row, as it was read. Decimals and whole numbers beyond 2^53 are text, times are ISO 8601, bytes are base64. Of a
+        row of more than 4 MiB each value has at most 1,000 characters, as text.
+        """
 
     @_builtins.property
     def quarantine_time(self) -> _timestamp_pb2.Timestamp:
@@ -67,10 +80,13 @@ class QuarantinedRow(_message.Message):
         reason: _builtins.str = ...,
         data: _struct_pb2.Struct | None = ...,
         quarantine_time: _timestamp_pb2.Timestamp | None = ...,
+        producer: _builtins.str = ...,
+        subscription: _builtins.str = ...,
+        place: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "quarantine_time", b"quarantine_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "data", b"data", "id", b"id", "ingestion_id", b"ingestion_id", "quarantine_time", b"quarantine_time", "reason", b"reason", "row", b"row", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "data", b"data", "id", b"id", "ingestion_id", b"ingestion_id", "place", b"place", "producer", b"producer", "quarantine_time", b"quarantine_time", "reason", b"reason", "row", b"row", "subscription", b"subscription", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,7 +113,9 @@ class ListQuarantinedRowsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. `next_page_token` of the page before; all other fields as in that call."""
     filter: _builtins.str
-    """Optional. AIP-160 filter over `ingestion_id`, `column`, `reason` and `quarantine_time`, for example `reason = "VALUE_DOES_NOT_FIT"`."""
+    """Optional. AIP-160 filter over `ingestion_id`, `producer`, `subscription`, `column`, `reason` and `quarantine_time`, for example
+    `reason = "VALUE_DOES_NOT_FIT"`.
+    """
     order_by: _builtins.str
     """Optional. Of `quarantine_time`, `ingestion_id`, each with ` desc` if wanted; rows of an ingestion are in their order. Default `quarantine_time desc`."""
     def __init__(
@@ -196,7 +214,9 @@ class ReplayQuarantinedRowsRequest(_message.Message):
     project: _builtins.str
     """Optional. Project; empty means `default`."""
     filter: _builtins.str
-    """Optional. AIP-160 filter over `ingestion_id`, `column`, `reason` and `quarantine_time`, for example `reason = "VALUE_DOES_NOT_FIT"`."""
+    """Optional. AIP-160 filter over `ingestion_id`, `producer`, `subscription`, `column`, `reason` and `quarantine_time`, for example
+    `reason = "VALUE_DOES_NOT_FIT"`.
+    """
     mode: _ingestion_pb2.WriteMode.ValueType
     """Optional. How rows are written: APPEND (default) or UPSERT."""
     request_id: _builtins.str
@@ -225,7 +245,9 @@ class ReplayQuarantinedRowsRequest(_message.Message):
 
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """Optional. How long the answer may wait for the end, at most 30 s; default 0 s. Where the time is over, the work goes on."""
+        """Optional. How long the answer may wait for the end, at most 30 s; default 0 s. Where the time is over, or too many calls wait already, the
+        work goes on.
+        """
 
     def __init__(
         self,
@@ -265,7 +287,9 @@ class DiscardQuarantinedRowsRequest(_message.Message):
     project: _builtins.str
     """Optional. Project; empty means `default`."""
     filter: _builtins.str
-    """Optional. AIP-160 filter over `ingestion_id`, `column`, `reason` and `quarantine_time`, for example `reason = "VALUE_DOES_NOT_FIT"`."""
+    """Optional. AIP-160 filter over `ingestion_id`, `producer`, `subscription`, `column`, `reason` and `quarantine_time`, for example
+    `reason = "VALUE_DOES_NOT_FIT"`.
+    """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The rows, by their identifiers; empty = all that `filter` selects, and with neither all there are. Those that are not there

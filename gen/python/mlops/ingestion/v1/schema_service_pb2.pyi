@@ -167,7 +167,7 @@ class ChangeSchemaRequest(_message.Message):
     validate_only: _builtins.bool
     """Optional. Whether nothing is changed and the answer, which is not kept, says what would be; default false."""
     request_id: _builtins.str
-    """Optional. A UUID; a repeat within 24 hours returns the first answer and changes nothing."""
+    """Optional. A UUID; a repeat within 24 hours returns the first answer and changes nothing. With `validate_only` it counts for nothing."""
     @_builtins.property
     def renamed_columns(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. New names by old names. Names may be exchanged: `{"a": "b", "b": "a"}`."""
@@ -178,7 +178,9 @@ class ChangeSchemaRequest(_message.Message):
 
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """Optional. How long the answer may wait for the end, at most 30 s; default 0 s. Where the time is over, the work goes on."""
+        """Optional. How long the answer may wait for the end, at most 30 s; default 0 s. Where the time is over, or too many calls wait already, the
+        work goes on.
+        """
 
     def __init__(
         self,

@@ -207,7 +207,7 @@ class BatchAcknowledgement(_message.Message):
     rows_written: _builtins.int
     """Output only. Rows of the batch that were written."""
     rows_rejected: _builtins.int
-    """Output only. Rows of the batch that were left out."""
+    """Output only. Rows of the batch that were left out; they are in the quarantine of the dataset."""
     was_written_before: _builtins.bool
     """Output only. Whether the batch had been written before and was sent again; the counts are 0 then."""
     @_builtins.property

@@ -268,7 +268,7 @@ class Subscription(_message.Message):
     rows_written: _builtins.int
     """Output only. Rows that were written since it was created; after a crash those of the last moments may be missing in this number."""
     rows_rejected: _builtins.int
-    """Output only. Messages and rows that were left out since then."""
+    """Output only. Messages and rows that were left out since then. Rows are in the quarantine of the dataset; messages that are no rows are not."""
     version: _builtins.int
     """Output only. The newest version of the dataset that it wrote; absent until then."""
     creator: _builtins.str
