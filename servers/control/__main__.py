@@ -6,6 +6,8 @@ import sys
 
 from servers.ingestion.composition import build as build_ingestion
 from servers.ingestion.settings import IngestionSettings
+from servers.processing.composition import build as build_processing
+from servers.processing.settings import ProcessingSettings
 from servers.registry.__main__ import build as build_registry
 from servers.registry.settings import RegistrySettings
 from servers.runtime.server import Server, run
@@ -16,11 +18,12 @@ from servers.users.settings import UsersSettings
 
 
 def build() -> list[Server]:
-    """Puts users, registry, ingestion and system together; users first, since the others ask it for keys."""
+    """Puts users, registry, ingestion, processing and system together; users first, since the others ask it for keys."""
     return [
         build_users(UsersSettings()),
         build_registry(RegistrySettings()),
         build_ingestion(IngestionSettings()),
+        build_processing(ProcessingSettings()),
         build_system(SystemSettings()),
     ]
 

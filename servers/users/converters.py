@@ -222,8 +222,8 @@ def permissions_in_contracts(descriptor_set: bytes) -> list[PermissionUse]:
     for file in FileDescriptorSet.FromString(descriptor_set).file:
         for service in file.service:
             for method in service.method:
-                asked = method.options.Extensions[policy].permission
-                if asked:
+                stated = method.options.Extensions[policy]
+                for asked in filter(None, (stated.permission, *stated.conditional_permissions)):
                     methods.setdefault(asked, []).append(f"/{file.package}.{service.name}/{method.name}")
     return [PermissionUse(name, tuple(sorted(users))) for name, users in methods.items()]
 

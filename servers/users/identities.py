@@ -174,10 +174,38 @@ BUILT_IN_ROLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ADMIN_ROLE: ("Administrator", (EVERYTHING,)),
     "data-scientist": (
         "Data scientist",
-        ("registry.models.*", "ingestion.data.*", "serving.models.*", "system.metrics.read", "users.keys.create"),
+        (
+            "registry.models.*",
+            "ingestion.data.*",
+            "processing.jobs.*",
+            "processing.pipelines.*",
+            "serving.models.*",
+            "system.metrics.read",
+            "users.keys.create",
+        ),
     ),
-    "viewer": ("Viewer", ("registry.models.read", "ingestion.data.read", "serving.models.read", "system.metrics.read")),
+    "viewer": (
+        "Viewer",
+        (
+            "registry.models.read",
+            "ingestion.data.read",
+            "processing.jobs.read",
+            "processing.pipelines.read",
+            "serving.models.read",
+            "system.metrics.read",
+        ),
+    ),
     "predictor": ("Predictor", ("serving.models.predict", "serving.models.read")),
-    MESH_ROLE: ("Service of the mesh", ("registry.models.read", "serving.models.*", "system.metrics.read", "users.audit.append")),
+    MESH_ROLE: (
+        "Service of the mesh",
+        (
+            "registry.models.read",
+            "ingestion.data.read",
+            "ingestion.data.write",
+            "serving.models.*",
+            "system.metrics.read",
+            "users.audit.append",
+        ),
+    ),
 }
 """Name to display name and permissions; written at every start, so that an upgrade brings its new permissions."""

@@ -17,6 +17,7 @@ def test_there_are_contracts_to_check(contracts: Contracts) -> None:
     assert {
         "mlops.common.v1.ComponentService",
         "mlops.ingestion.v1.DataIngestionService",
+        "mlops.processing.v1.DataProcessingService",
         "mlops.registry.v1.ModelRegistryService",
         "mlops.serving.v1.ModelServingService",
         "mlops.system.v1.SystemMonitorService",

@@ -61,6 +61,8 @@ def _values(field: FieldDescriptor, rules: dict[str, Any]) -> SearchStrategy[Any
         return st.sampled_from([value.number for value in field.enum_type.values]) if field.enum_type else st.just(0)
     if kind == "bytes":
         return st.binary(max_size=20)
+    if kind == "double":
+        return st.one_of(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 1.5]), st.floats(allow_nan=False, allow_infinity=False))
     bits, is_signed = _INTEGERS[kind]
     lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
     return st.one_of(st.sampled_from([lowest, -1 if is_signed else 0, 0, 1, highest]), st.integers(lowest, highest))

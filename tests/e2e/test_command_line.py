@@ -42,6 +42,7 @@ def test_status_says_that_everything_is_healthy(mesh: WholeMesh) -> None:
         "users",
         "registry",
         "ingestion",
+        "processing",
         "serving",
         "system",
         "gateway",

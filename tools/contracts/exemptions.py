@@ -7,10 +7,17 @@ from collections.abc import Mapping
 _COUNTERS_ONLY = "changes counters only, thousands of times a second"
 _OPEN_INFERENCE = "fixed by the Open Inference Protocol and what Triton adds to it"
 _INVISIBLE_BYTES = "bytes alone change nothing that anybody sees; what names them is audited"
+_NAMES_COLUMN = "names a column that has times, and is none itself"
 _FROM_THE_LOG = "read from the table's own log, which has the newest first"
 
 MESSAGES_WITHOUT_FIELD_BEHAVIOR: Mapping[str, str] = {
     "mlops.common.v1.MethodPolicy": "an option, written in contracts and never sent; field_behavior is about requests and resources",
+}
+
+FIELDS_WITHOUT_UNIT: Mapping[str, str] = {
+    "mlops.processing.v1.AsOfJoin.left_time": _NAMES_COLUMN,
+    "mlops.processing.v1.AsOfJoin.right_time": _NAMES_COLUMN,
+    "mlops.processing.v1.Top.offset": "counts rows, and is named as in SQL",
 }
 
 PATHS_OUTSIDE_API: Mapping[str, str] = {

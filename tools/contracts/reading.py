@@ -45,6 +45,7 @@ class Policy:
     idempotency: str
     is_audited: bool
     rate_class: str
+    conditional_permissions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class Contracts:
             idempotency=name("idempotency"),
             is_audited=stated.audited,
             rate_class=name("rate_class"),
+            conditional_permissions=tuple(stated.conditional_permissions),
         )
 
     def bindings(self, method: MethodDescriptor) -> list[HttpBinding]:

@@ -85,6 +85,9 @@ def _method_facts(contracts: Contracts, method: MethodDescriptor) -> list[list[s
             ["idempotency", f"`{policy.idempotency}`" + (", audited" if policy.is_audited else "")],
             ["rate class", f"`{policy.rate_class}`"],
         ]
+        if policy.conditional_permissions:
+            besides = ", ".join(f"`{each}`" for each in policy.conditional_permissions)
+            facts.append(["permissions besides, as the request needs them", besides])
     return facts
 
 

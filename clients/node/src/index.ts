@@ -10,6 +10,7 @@
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { DataIngestionService } from "./gen/mlops/ingestion/v1/ingestion_service_pb.js";
+import { DataProcessingService } from "./gen/mlops/processing/v1/processing_service_pb.js";
 import { ModelRegistryService } from "./gen/mlops/registry/v1/registry_service_pb.js";
 import { ModelServingService } from "./gen/mlops/serving/v1/serving_service_pb.js";
 import { SystemMonitorService } from "./gen/mlops/system/v1/system_service_pb.js";
@@ -59,6 +60,7 @@ export class Mesh {
     readonly users: Client<typeof UserService>,
     readonly registry: Client<typeof ModelRegistryService>,
     readonly ingestion: Client<typeof DataIngestionService>,
+    readonly processing: Client<typeof DataProcessingService>,
     readonly serving: Client<typeof ModelServingService>,
     readonly system: Client<typeof SystemMonitorService>,
   ) {}
@@ -111,6 +113,7 @@ export function connect(options: ConnectOptions = {}): Mesh {
     createClient(UserService, authorized),
     createClient(ModelRegistryService, authorized),
     createClient(DataIngestionService, authorized),
+    createClient(DataProcessingService, authorized),
     createClient(ModelServingService, authorized),
     createClient(SystemMonitorService, authorized),
   );

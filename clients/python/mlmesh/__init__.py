@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlmesh import errors as errors
+    from mlmesh import plan as plan
     from mlmesh.aio.mesh import AsyncMesh as AsyncMesh
     from mlmesh.connecting import Mesh as Mesh
     from mlmesh.connecting import connect as connect
@@ -23,15 +24,31 @@ if TYPE_CHECKING:
     from mlmesh.ingestion_options import ExpectationGate as ExpectationGate
     from mlmesh.ingestion_options import ReadOptions as ReadOptions
     from mlmesh.ingestion_options import SchemaContract as SchemaContract
+    from mlmesh.job_specs import JobInput as JobInput
+    from mlmesh.job_specs import JobOutput as JobOutput
+    from mlmesh.job_specs import JobResources as JobResources
+    from mlmesh.job_specs import JobSpec as JobSpec
+    from mlmesh.pipeline_specs import PipelineInput as PipelineInput
+    from mlmesh.pipeline_specs import PipelineOutput as PipelineOutput
+    from mlmesh.pipeline_specs import PipelineSpec as PipelineSpec
+    from mlmesh.pipeline_specs import QualityRule as QualityRule
     from mlmesh.predictions import Prediction as Prediction
 
 # gRPC, protobuf and numpy take a while to load: `import mlmesh` alone must not.
 _EXPORTS = {
     "AsyncMesh": "mlmesh.aio.mesh",
     "ExpectationGate": "mlmesh.ingestion_options",
+    "JobInput": "mlmesh.job_specs",
+    "JobOutput": "mlmesh.job_specs",
+    "JobResources": "mlmesh.job_specs",
+    "JobSpec": "mlmesh.job_specs",
     "Mesh": "mlmesh.connecting",
     "MeshError": "mlmesh.errors",
+    "PipelineInput": "mlmesh.pipeline_specs",
+    "PipelineOutput": "mlmesh.pipeline_specs",
+    "PipelineSpec": "mlmesh.pipeline_specs",
     "Prediction": "mlmesh.predictions",
+    "QualityRule": "mlmesh.pipeline_specs",
     "ReadOptions": "mlmesh.ingestion_options",
     "SchemaContract": "mlmesh.ingestion_options",
     "connect": "mlmesh.connecting",
@@ -41,20 +58,29 @@ _EXPORTS = {
 __all__ = [
     "AsyncMesh",
     "ExpectationGate",
+    "JobInput",
+    "JobOutput",
+    "JobResources",
+    "JobSpec",
     "Mesh",
     "MeshError",
+    "PipelineInput",
+    "PipelineOutput",
+    "PipelineSpec",
     "Prediction",
+    "QualityRule",
     "ReadOptions",
     "SchemaContract",
     "connect",
     "connect_async",
     "errors",
+    "plan",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("mlmesh.errors")
+    if name in {"errors", "plan"}:
+        return import_module(f"mlmesh.{name}")
     try:
         module = _EXPORTS[name]
     except KeyError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from mlmesh.ingestions import Ingestion
+    from mlmesh.processing_jobs import ProcessingJob
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,41 @@ class IngestionUnfinished(DeadlineExceeded):
             hint=f"wait on with mesh.ingestion.wait_for_ingestion({ingestion.id!r}), or see `mlmesh data show {ingestion.id}`",
         )
         self.ingestion = ingestion
+
+
+class ProcessingFailed(MeshError):
+    """A processing job that was waited for has failed, or was cancelled.
+
+    Args:
+        job: It as it ended; `job.error.code` is the status code of its cause, `job.outputs` has what was written before.
+    """
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, job: ProcessingJob) -> None:
+        what = f"processing job {job.id}"
+        if job.error is not None:
+            super().__init__(f"{what} failed: {job.error.message}", reason=job.error.reason)
+        else:
+            ended = "was cancelled" if job.state == "cancelled" else job.state
+            super().__init__(f"{what} {ended}", reason=job.state.upper())
+        self.job = job
+
+
+class ProcessingUnfinished(DeadlineExceeded):
+    """A processing job took longer than the caller wants to wait. It goes on.
+
+    Args:
+        job: It as it was last seen.
+    """
+
+    def __init__(self, job: ProcessingJob) -> None:
+        super().__init__(
+            f"processing job {job.id} is still {job.state}; it goes on",
+            reason="PROCESSING_UNFINISHED",
+            hint=f"wait on with mesh.processing.wait_for_processing_job({job.id!r}), or see `mlmesh processing show {job.id}`",
+        )
+        self.job = job
 
 
 class NotConnected(MeshError):

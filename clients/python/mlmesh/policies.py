@@ -26,6 +26,8 @@ SERVICES = {
     "schemas": ("mlops.ingestion.v1.schema_service_pb2", "DatasetSchemaService"),
     "profiles": ("mlops.ingestion.v1.profile_service_pb2", "DatasetProfileService"),
     "uploads": ("mlops.ingestion.v1.upload_service_pb2", "DataUploadService"),
+    "processing": ("mlops.processing.v1.processing_service_pb2", "DataProcessingService"),
+    "pipelines": ("mlops.processing.v1.pipeline_service_pb2", "PipelineService"),
     "system": ("mlops.system.v1.system_service_pb2", "SystemMonitorService"),
 }
 """Module and name of the service behind each sub-client."""

@@ -76,12 +76,13 @@ class Child:
         command: Program and arguments.
         settings: What it is told first.
         folder: For its temporary files; removed when it has ended.
+        stderr: Descriptor that becomes its standard error; None = that of this process.
 
     Raises:
         OSError: If no process can be started.
     """
 
-    def __init__(self, command: Sequence[str], settings: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], settings: Mapping[str, Any], folder: Path, stderr: int | None = None) -> None:
         self._folder = folder
         self._lines = Lines()
         self._unsent = line_of(settings)
@@ -90,6 +91,7 @@ class Child:
             (sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             # Libraries in three languages have temporary files; TMPDIR is the one thing that all of them read.
             env=_DEFAULTS | os.environ | {"TMPDIR": str(folder)},
         )

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LOCK_NAME = "owner.lock"
+OWNER_LOCK = "owner.lock"
+"""File in the folder of a pool that its owner has locked."""
 _PREFIX = "pool-"
 
 
@@ -37,7 +38,7 @@ class Scratch:
             for leftover in shared_folder.glob(f"{_PREFIX}*"):
                 _remove_unless_owned(leftover)
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=shared_folder))
-            self._lock = _open(self.folder / _LOCK_NAME)
+            self._lock = _open(self.folder / OWNER_LOCK)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def new_folder(self) -> Path:
@@ -68,7 +69,7 @@ def _locked(file: Path) -> Iterator[None]:
 
 def _remove_unless_owned(folder: Path) -> None:
     try:
-        descriptor = _open(folder / _LOCK_NAME)
+        descriptor = _open(folder / OWNER_LOCK)
     except OSError:  # no folder, somebody else's, or gone in this moment
         return
     try:

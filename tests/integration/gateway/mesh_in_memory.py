@@ -29,6 +29,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 # Their descriptors have to be in the pool from which answers are made.
 from mlops.ingestion.v1 import ingestion_service_pb2_grpc  # noqa: F401
+from mlops.processing.v1 import processing_service_pb2_grpc  # noqa: F401
 from mlops.registry.v1 import registry_service_pb2_grpc  # noqa: F401
 from mlops.serving.v1 import serving_service_pb2_grpc  # noqa: F401
 from mlops.system.v1 import system_service_pb2_grpc  # noqa: F401
@@ -46,7 +47,7 @@ from gateway.settings import GatewaySettings
 from gateway.topology import UnixEndpoint, Upstream
 from tests.integration.gateway.lane_in_memory import LaneInMemory
 
-COMPONENTS = ("users", "registry", "ingestion", "serving", "system")
+COMPONENTS = ("users", "registry", "ingestion", "processing", "serving", "system")
 GET_MODEL = "/mlops.registry.v1.ModelRegistryService/GetModel"
 CREATE_MODEL = "/mlops.registry.v1.ModelRegistryService/CreateModel"
 
@@ -148,6 +149,7 @@ SERVICES = {
     "users": "mlops.users.v1.UserService",
     "registry": "mlops.registry.v1.ModelRegistryService",
     "ingestion": "mlops.ingestion.v1.DataIngestionService",
+    "processing": "mlops.processing.v1.DataProcessingService",
     "serving": "mlops.serving.v1.ModelServingService",
     "system": "mlops.system.v1.SystemMonitorService",
 }

@@ -67,7 +67,13 @@ def test_bindings_become_grants_of_the_next_token(domain: Domain, ada: User) -> 
     domain.roles.bind(ROOT, ada.id, "predictor", "*")
 
     assert grants_in_new_token(domain) == {
-        "default": ["ingestion.data.read", "registry.models.read", "system.metrics.read"],
+        "default": [
+            "ingestion.data.read",
+            "processing.jobs.read",
+            "processing.pipelines.read",
+            "registry.models.read",
+            "system.metrics.read",
+        ],
         "*": ["serving.models.predict", "serving.models.read"],
     }
 

@@ -24,6 +24,7 @@ def test_help_names_every_command() -> None:
         "models",
         "data",
         "datasets",
+        "processing",
         "predict",
         "serve",
         "logs",
@@ -53,7 +54,7 @@ def test_stopping_what_does_not_run_is_no_error(tmp_path: Path) -> None:
 def test_a_component_that_does_not_exist_is_refused_with_those_that_do() -> None:
     result = RUNNER.invoke(app, ["serve", "nothing"])
     assert result.exit_code == 2
-    assert "gateway, ingestion, registry, serving, system, users" in result.stderr
+    assert "gateway, ingestion, processing, registry, serving, system, users" in result.stderr
 
 
 def test_the_log_of_a_process_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from mlmesh.aio.data_uploads import UploadsClient as AsyncUploads
 from mlmesh.aio.ingestion import IngestionClient as AsyncIngestion
+from mlmesh.aio.pipelines import PipelinesClient as AsyncPipelines
+from mlmesh.aio.processing import ProcessingClient as AsyncProcessing
 from mlmesh.aio.profiles import ProfilesClient as AsyncProfiles
 from mlmesh.aio.quarantine import QuarantineClient as AsyncQuarantine
 from mlmesh.aio.registry import RegistryClient as AsyncRegistry
@@ -24,6 +26,8 @@ from mlmesh.aio.users import UsersClient as AsyncUsers
 from mlmesh.policies import SERVICES, services
 from mlmesh.sync.data_uploads import UploadsClient
 from mlmesh.sync.ingestion import IngestionClient
+from mlmesh.sync.pipelines import PipelinesClient
+from mlmesh.sync.processing import ProcessingClient
 from mlmesh.sync.profiles import ProfilesClient
 from mlmesh.sync.quarantine import QuarantineClient
 from mlmesh.sync.registry import RegistryClient
@@ -46,6 +50,8 @@ SYNC: dict[str, type[Any]] = {
     "quarantine": QuarantineClient,
     "schemas": SchemasClient,
     "uploads": UploadsClient,
+    "processing": ProcessingClient,
+    "pipelines": PipelinesClient,
     "system": SystemClient,
 }
 ASYNC: dict[str, type[Any]] = {
@@ -59,6 +65,8 @@ ASYNC: dict[str, type[Any]] = {
     "quarantine": AsyncQuarantine,
     "schemas": AsyncSchemas,
     "uploads": AsyncUploads,
+    "processing": AsyncProcessing,
+    "pipelines": AsyncPipelines,
     "system": AsyncSystem,
 }
 METHODS = [(name, method.name) for name, service in zip(SERVICES, services(), strict=True) for method in service.methods]

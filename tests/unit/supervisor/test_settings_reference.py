@@ -15,6 +15,7 @@ def test_every_component_and_the_supervisor_have_their_settings() -> None:
         "users",
         "registry",
         "ingestion",
+        "processing",
         "serving",
         "system",
         "gateway",

@@ -12,6 +12,8 @@ import grpc.aio
 from mlmesh.aio.calls import Caller
 from mlmesh.aio.data_uploads import UploadsClient
 from mlmesh.aio.ingestion import IngestionClient
+from mlmesh.aio.pipelines import PipelinesClient
+from mlmesh.aio.processing import ProcessingClient
 from mlmesh.aio.profiles import ProfilesClient
 from mlmesh.aio.quarantine import QuarantineClient
 from mlmesh.aio.registry import RegistryClient
@@ -107,6 +109,16 @@ class AsyncMesh:
     def schemas(self) -> SchemasClient:
         """Schemas that datasets have had, and changes of columns."""
         return SchemasClient(self._channel, self._caller)
+
+    @cached_property
+    def processing(self) -> ProcessingClient:
+        """Jobs that make rows of datasets into rows of datasets."""
+        return ProcessingClient(self._channel, self._caller)
+
+    @cached_property
+    def pipelines(self) -> PipelinesClient:
+        """Computations that run again and again, over what has changed alone."""
+        return PipelinesClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:

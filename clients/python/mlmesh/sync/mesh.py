@@ -16,6 +16,8 @@ from mlmesh.http_uploads import HttpUploads
 from mlmesh.sync.calls import Caller
 from mlmesh.sync.data_uploads import UploadsClient
 from mlmesh.sync.ingestion import IngestionClient
+from mlmesh.sync.pipelines import PipelinesClient
+from mlmesh.sync.processing import ProcessingClient
 from mlmesh.sync.profiles import ProfilesClient
 from mlmesh.sync.quarantine import QuarantineClient
 from mlmesh.sync.registry import RegistryClient
@@ -108,6 +110,16 @@ class SyncMesh:
     def schemas(self) -> SchemasClient:
         """Schemas that datasets have had, and changes of columns."""
         return SchemasClient(self._channel, self._caller)
+
+    @cached_property
+    def processing(self) -> ProcessingClient:
+        """Jobs that make rows of datasets into rows of datasets."""
+        return ProcessingClient(self._channel, self._caller)
+
+    @cached_property
+    def pipelines(self) -> PipelinesClient:
+        """Computations that run again and again, over what has changed alone."""
+        return PipelinesClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:

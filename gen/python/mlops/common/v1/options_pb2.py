@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmlops/common/v1/options.proto\x12\x0fmlops.common.v1\x1a google/protobuf/descriptor.proto\"\xbf\x01\n\x0cMethodPolicy\x12\'\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0e\x32\x17.mlops.common.v1.Access\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x31\n\x0bidempotency\x18\x03 \x01(\x0e\x32\x1c.mlops.common.v1.Idempotency\x12\x0f\n\x07\x61udited\x18\x04 \x01(\x08\x12.\n\nrate_class\x18\x05 \x01(\x0e\x32\x1a.mlops.common.v1.RateClass*d\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x18\n\x14\x41\x43\x43\x45SS_AUTHENTICATED\x10\x02\x12\x15\n\x11\x41\x43\x43\x45SS_PERMISSION\x10\x03*\x9d\x01\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x19\n\x15IDEMPOTENCY_READ_ONLY\x10\x01\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x02\x12\x1a\n\x16IDEMPOTENCY_REQUEST_ID\x10\x03\x12\x1e\n\x1aIDEMPOTENCY_NOT_IDEMPOTENT\x10\x04*\x98\x01\n\tRateClass\x12\x1a\n\x16RATE_CLASS_UNSPECIFIED\x10\x00\x12\x13\n\x0fRATE_CLASS_READ\x10\x01\x12\x14\n\x10RATE_CLASS_WRITE\x10\x02\x12\x16\n\x12RATE_CLASS_PREDICT\x10\x03\x12\x17\n\x13RATE_CLASS_TRANSFER\x10\x04\x12\x13\n\x0fRATE_CLASS_AUTH\x10\x05:O\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x87\x03 \x01(\x0b\x32\x1d.mlops.common.v1.MethodPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmlops/common/v1/options.proto\x12\x0fmlops.common.v1\x1a google/protobuf/descriptor.proto\"\xe0\x01\n\x0cMethodPolicy\x12\'\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0e\x32\x17.mlops.common.v1.Access\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x31\n\x0bidempotency\x18\x03 \x01(\x0e\x32\x1c.mlops.common.v1.Idempotency\x12\x0f\n\x07\x61udited\x18\x04 \x01(\x08\x12.\n\nrate_class\x18\x05 \x01(\x0e\x32\x1a.mlops.common.v1.RateClass\x12\x1f\n\x17\x63onditional_permissions\x18\x06 \x03(\t*d\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x18\n\x14\x41\x43\x43\x45SS_AUTHENTICATED\x10\x02\x12\x15\n\x11\x41\x43\x43\x45SS_PERMISSION\x10\x03*\x9d\x01\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x19\n\x15IDEMPOTENCY_READ_ONLY\x10\x01\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x02\x12\x1a\n\x16IDEMPOTENCY_REQUEST_ID\x10\x03\x12\x1e\n\x1aIDEMPOTENCY_NOT_IDEMPOTENT\x10\x04*\x98\x01\n\tRateClass\x12\x1a\n\x16RATE_CLASS_UNSPECIFIED\x10\x00\x12\x13\n\x0fRATE_CLASS_READ\x10\x01\x12\x14\n\x10RATE_CLASS_WRITE\x10\x02\x12\x16\n\x12RATE_CLASS_PREDICT\x10\x03\x12\x17\n\x13RATE_CLASS_TRANSFER\x10\x04\x12\x13\n\x0fRATE_CLASS_AUTH\x10\x05:O\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x87\x03 \x01(\x0b\x32\x1d.mlops.common.v1.MethodPolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mlops.common.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESS']._serialized_start=278
-  _globals['_ACCESS']._serialized_end=378
-  _globals['_IDEMPOTENCY']._serialized_start=381
-  _globals['_IDEMPOTENCY']._serialized_end=538
-  _globals['_RATECLASS']._serialized_start=541
-  _globals['_RATECLASS']._serialized_end=693
+  _globals['_ACCESS']._serialized_start=311
+  _globals['_ACCESS']._serialized_end=411
+  _globals['_IDEMPOTENCY']._serialized_start=414
+  _globals['_IDEMPOTENCY']._serialized_end=571
+  _globals['_RATECLASS']._serialized_start=574
+  _globals['_RATECLASS']._serialized_end=726
   _globals['_METHODPOLICY']._serialized_start=85
-  _globals['_METHODPOLICY']._serialized_end=276
+  _globals['_METHODPOLICY']._serialized_end=309
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,11 @@ What a contract says beyond types. The authorization interceptor, the audit log,
 rate limits of the gateway are all derived from these options, so a method states each of them exactly once, here.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
@@ -128,6 +130,7 @@ class MethodPolicy(_message.Message):
     IDEMPOTENCY_FIELD_NUMBER: _builtins.int
     AUDITED_FIELD_NUMBER: _builtins.int
     RATE_CLASS_FIELD_NUMBER: _builtins.int
+    CONDITIONAL_PERMISSIONS_FIELD_NUMBER: _builtins.int
     access: Global___Access.ValueType
     """Required. Who may call."""
     permission: _builtins.str
@@ -138,6 +141,10 @@ class MethodPolicy(_message.Message):
     """Optional. Whether each call lands in the audit log. True for every method that changes state."""
     rate_class: Global___RateClass.ValueType
     """Required. The rate limit that applies."""
+    @_builtins.property
+    def conditional_permissions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. What the caller needs besides, depending on what the request asks for; the method checks it itself."""
+
     def __init__(
         self,
         *,
@@ -146,10 +153,11 @@ class MethodPolicy(_message.Message):
         idempotency: Global___Idempotency.ValueType = ...,
         audited: _builtins.bool = ...,
         rate_class: Global___RateClass.ValueType = ...,
+        conditional_permissions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "audited", b"audited", "idempotency", b"idempotency", "permission", b"permission", "rate_class", b"rate_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "audited", b"audited", "conditional_permissions", b"conditional_permissions", "idempotency", b"idempotency", "permission", b"permission", "rate_class", b"rate_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,30 @@ ENGINE_SPARK: Engine.ValueType  # 4
 """Apache Spark."""
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
 
+class _RunMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_MODE_UNSPECIFIED: _RunMode.ValueType  # 0
+    """INCREMENTAL."""
+    RUN_MODE_INCREMENTAL: _RunMode.ValueType  # 1
+    """What has changed since the last run, as far as the pipeline can; else everything, and the job says why."""
+    RUN_MODE_FULL: _RunMode.ValueType  # 2
+    """Everything."""
+
+class RunMode(_RunMode, metaclass=_RunModeEnumTypeWrapper):
+    """How much a run of a pipeline computes."""
+
+RUN_MODE_UNSPECIFIED: RunMode.ValueType  # 0
+"""INCREMENTAL."""
+RUN_MODE_INCREMENTAL: RunMode.ValueType  # 1
+"""What has changed since the last run, as far as the pipeline can; else everything, and the job says why."""
+RUN_MODE_FULL: RunMode.ValueType  # 2
+"""Everything."""
+Global___RunMode: _TypeAlias = RunMode  # noqa: Y015
+
 @_typing.final
 class JobInput(_message.Message):
     """Where rows come from: one version of a dataset."""
@@ -214,7 +238,9 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobOutput]:
-        """Required. What is written. All rows are there before the first dataset changes; then one after the other gets its version."""
+        """Required. What is written: every output of the plan, each dataset once. All rows are there before the first dataset changes; then one
+        after the other gets its version.
+        """
 
     @_builtins.property
     def resources(self) -> Global___JobResources:
@@ -349,6 +375,74 @@ class JobProgress(_message.Message):
 Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015
 
 @_typing.final
+class DifferentRow(_message.Message):
+    """A row that only one of two results has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    IS_EXTRA_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Output only. The dataset of the output."""
+    is_extra: _builtins.bool
+    """Output only. Whether the output has it, and a full run does not give it; else it is the other way round."""
+    @_builtins.property
+    def values(self) -> _struct_pb2.Struct:
+        """Output only. Its values by column. What JSON has no form for is text."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        is_extra: _builtins.bool = ...,
+        values: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "is_extra", b"is_extra", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DifferentRow: _TypeAlias = DifferentRow  # noqa: Y015
+
+@_typing.final
+class CheckResult(_message.Message):
+    """Whether the outputs of a pipeline are what a full run gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_EQUAL_FIELD_NUMBER: _builtins.int
+    MISSING_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    EXTRA_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    is_equal: _builtins.bool
+    """Output only. Whether they are."""
+    missing_row_count: _builtins.int
+    """Output only. Rows that a full run gives and the outputs do not have."""
+    extra_row_count: _builtins.int
+    """Output only. Rows that the outputs have and a full run does not give."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___DifferentRow]:
+        """Output only. Some of these rows, at most 10 of each kind and output. Each value of text is cut after 1,000 characters."""
+
+    def __init__(
+        self,
+        *,
+        is_equal: _builtins.bool = ...,
+        missing_row_count: _builtins.int = ...,
+        extra_row_count: _builtins.int = ...,
+        rows: _abc.Iterable[Global___DifferentRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra_row_count", b"extra_row_count", "is_equal", b"is_equal", "missing_row_count", b"missing_row_count", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckResult: _TypeAlias = CheckResult  # noqa: Y015
+
+@_typing.final
 class ProcessingJob(_message.Message):
     """A job: rows of datasets become rows of datasets."""
 
@@ -392,6 +486,13 @@ class ProcessingJob(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    PIPELINE_VERSION_FIELD_NUMBER: _builtins.int
+    RUN_MODE_FIELD_NUMBER: _builtins.int
+    FULL_REASON_FIELD_NUMBER: _builtins.int
+    CHANGED_ROWS_FIELD_NUMBER: _builtins.int
+    TOUCHED_KEYS_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Identifier, a UUID."""
     project: _builtins.str
@@ -408,6 +509,18 @@ class ProcessingJob(_message.Message):
     """Output only. Most memory that its processes had, in bytes; 0 where that is not known."""
     creator: _builtins.str
     """Output only. Who asked for it."""
+    pipeline: _builtins.str
+    """Output only. The pipeline of which it is a run or a check; empty where it is none."""
+    pipeline_version: _builtins.int
+    """Output only. The version of the pipeline."""
+    run_mode: Global___RunMode.ValueType
+    """Output only. How much a run of a pipeline computed; unspecified until that is known, and where it is no run."""
+    full_reason: _builtins.str
+    """Output only. Why a run of a pipeline computed everything, in a sentence."""
+    changed_rows: _builtins.int
+    """Output only. Rows of inputs that came or went since the run before, of an incremental run."""
+    touched_keys: _builtins.int
+    """Output only. Keys whose rows were computed anew, of an incremental run with keys."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Output only. Labels."""
@@ -448,6 +561,10 @@ class ProcessingJob(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it ended."""
 
+    @_builtins.property
+    def check(self) -> Global___CheckResult:
+        """Output only. What a check of a pipeline found; absent until then."""
+
     def __init__(
         self,
         *,
@@ -469,10 +586,17 @@ class ProcessingJob(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        pipeline: _builtins.str = ...,
+        pipeline_version: _builtins.int = ...,
+        run_mode: Global___RunMode.ValueType = ...,
+        full_reason: _builtins.str = ...,
+        changed_rows: _builtins.int = ...,
+        touched_keys: _builtins.int = ...,
+        check: Global___CheckResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "creator", b"creator", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "id", b"id", "inputs", b"inputs", "labels", b"labels", "outputs", b"outputs", "peak_memory_bytes", b"peak_memory_bytes", "progress", b"progress", "project", b"project", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_history", b"state_history"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "changed_rows", b"changed_rows", "check", b"check", "create_time", b"create_time", "creator", b"creator", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "full_reason", b"full_reason", "id", b"id", "inputs", b"inputs", "labels", b"labels", "outputs", b"outputs", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "progress", b"progress", "project", b"project", "retry_of", b"retry_of", "run_mode", b"run_mode", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_history", b"state_history", "touched_keys", b"touched_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,8 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from google.rpc import status_pb2 as _status_pb2
 from mlops.common.v1 import log_pb2 as _log_pb2
+from mlops.common.v1 import stream_pb2 as _stream_pb2
 from mlops.processing.v1 import processing_job_pb2 as _processing_job_pb2
 import builtins as _builtins
 import sys
@@ -131,8 +131,8 @@ class ListProcessingJobsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. `next_page_token` of the page before; all other fields as in that call."""
     filter: _builtins.str
-    """Optional. AIP-160 filter over `state`, `engine`, `display_name`, `labels.<key>`, `creator`, `create_time` and `end_time`, for example
-    `state = "FAILED" AND labels.team = "a"`.
+    """Optional. AIP-160 filter over `state`, `engine`, `display_name`, `labels.<key>`, `pipeline`, `creator`, `create_time` and `end_time`, for
+    example `state = "FAILED" AND labels.team = "a"`, or `pipeline = "features"` for the runs and checks of a pipeline.
     """
     order_by: _builtins.str
     """Optional. Of `create_time` and `display_name`, each with ` desc` if wanted."""
@@ -165,7 +165,7 @@ class ListProcessingJobsResponse(_message.Message):
     """Output only. Token of the next page; empty on the last."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_processing_job_pb2.ProcessingJob]:
-        """Output only. The page."""
+        """Output only. The page. These jobs have no plan, SQL, expectations and reports, which may be long: GetProcessingJob has them."""
 
     def __init__(
         self,
@@ -312,14 +312,14 @@ class TailProcessingJobLogsResponse(_message.Message):
         """Output only. Lines."""
 
     @_builtins.property
-    def end(self) -> _status_pb2.Status:
-        """Output only. The stream is over: OK at the end of the log, or what went wrong."""
+    def end(self) -> _stream_pb2.StreamEnd:
+        """Output only. The last message: how the stream ended."""
 
     def __init__(
         self,
         *,
         lines: Global___LogLines | None = ...,
-        end: _status_pb2.Status | None = ...,
+        end: _stream_pb2.StreamEnd | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "lines", b"lines"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -446,11 +446,11 @@ class ProcessingStatus(_message.Message):
 
     @_builtins.property
     def running(self) -> _containers.RepeatedCompositeFieldContainer[_processing_job_pb2.ProcessingJob]:
-        """Output only. Jobs of the project that run, the oldest first, at most 100."""
+        """Output only. Jobs of the project that run, the oldest first, at most 100; as in a list."""
 
     @_builtins.property
     def queued(self) -> _containers.RepeatedCompositeFieldContainer[_processing_job_pb2.ProcessingJob]:
-        """Output only. Jobs of the project that wait, in the order in which they begin, at most 100."""
+        """Output only. Jobs of the project that wait, in the order in which they begin, at most 100; as in a list."""
 
     @_builtins.property
     def job(self) -> _processing_job_pb2.ProcessingJob:
