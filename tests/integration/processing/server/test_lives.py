@@ -255,10 +255,12 @@ def test_a_server_that_stops_gives_its_jobs_to_the_next_one(local: ServedProcess
 @contextmanager
 def own_process(local: ServedProcessing, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], grpc.Channel]]:
     """A processing server in a process of its own, and a way to it."""
+    # Each life has its own: gRPC shares what it knows of an address between channels, and long holds a dead one's against the next.
+    address = f"unix:{folder}/{uuid.uuid4().hex[:8]}.sock"
     variables = {
         **os.environ,
         "MLMESH_DATA_DIR": str(folder),
-        "MLMESH_PROCESSING_LISTEN": f"unix:{folder}/p.sock",
+        "MLMESH_PROCESSING_LISTEN": address,
         "MLMESH_USERS_ADDRESS": f"unix:{local.mesh.folder}/users.sock",
         "MLMESH_INGESTION_ADDRESS": local.ingestion.server.address,
         "MLMESH_SERVICE_KEY_FILE": str(local.mesh.key_file),
@@ -267,7 +269,7 @@ def own_process(local: ServedProcessing, folder: Path) -> Iterator[tuple[subproc
     }
     process = subprocess.Popen([sys.executable, "-m", "servers.processing"], env=variables, stderr=subprocess.DEVNULL)
     try:
-        with grpc.insecure_channel(f"unix:{folder}/p.sock") as channel:
+        with grpc.insecure_channel(address) as channel:
             grpc.channel_ready_future(channel).result(60)
             yield process, bearing(channel, local.mesh)
     finally:
