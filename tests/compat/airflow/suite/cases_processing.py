@@ -42,7 +42,7 @@ def test_a_select_is_rendered_and_run(mesh: mlmesh.Mesh, dataset: str) -> None:
 
     assert mesh.ingestion.preview_dataset(f"{dataset}_late").rows == [{"most": 2}]
     job = mesh.processing.get_processing_job(ended.values["compute"]["job_id"])
-    assert (job.display_name, job.spec["resources"]["memory_mib"]) == ("a select", "512")
+    assert (job.display_name, job.spec["resources"]["memory_mib"]) == ("a select", 512)
 
 
 @both_kinds
