@@ -61,7 +61,7 @@ class CheckProcesses(pool.DataProcesses):
     """
 
     def __init__(self, settings: CheckProcessSettings) -> None:
-        super().__init__(PROGRAM, settings, "more memory of the server's machine")
+        super().__init__(PROGRAM, settings, "a lower MLMESH_PROCESSING_CONCURRENT_JOBS")
 
 
 class Output(Protocol):
