@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -59,7 +59,7 @@ from servers.runtime.component import Dependency, database_dependency
 from servers.runtime.peers import open_channel
 from servers.runtime.server import Registration, Server, build_server
 from servers.runtime.service_identity import ServiceCredentials
-from servers.runtime.work import Task, TaskTable, Workers, WorkSettings
+from servers.runtime.work import Handler, Task, TaskTable, Workers, WorkSettings
 
 # Beside ingestions: looks at datasets, each short.
 _PROCESSES_FOR_CALLS = 2
@@ -87,26 +87,8 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
     tasks = TaskTable(engine, on_end=on_end)
     tables_url = settings.tables_url or (settings.data_dir / "tables").as_uri()
     blobs = open_blobs(uploads_url(settings.blob_url))
-    processes = DataProcesses(
-        DataProcessSettings(
-            tables_url=tables_url,
-            uploads_url=uploads_url(settings.blob_url),
-            allowed_sources=settings.allowed_sources,
-            s3_endpoint=settings.s3_endpoint,
-            scratch_folder=settings.data_dir / "ingestion" / "scratch",
-            max_file_bytes=settings.max_file_bytes,
-            max_decompressed_bytes=settings.max_decompressed_bytes,
-            memory_bytes=settings.process_memory_bytes,
-            idle_s=settings.idle_process_s,
-            most_processes=_PROCESSES_FOR_CALLS
-            + _SKETCHERS
-            + settings.concurrent_ingestions
-            + settings.concurrent_stream_commits
-            + settings.concurrent_subscriptions,
-            most_rejected_rows=settings.most_rejected_rows,
-        )
-    )
-    sketching = Sketching(tasks, processes, lambda: str(uuid.uuid4()))
+    processes = _data_processes(settings, tables_url)
+    sketching = Sketching(tasks, processes, _new_id)
     datasets = Datasets(engine, on_new_version=sketching.enqueue)
     uploads = Uploads(engine)
     uploading = _uploading(settings, engine, uploads, blobs, clock)
@@ -116,25 +98,20 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
     purger.start()
     waiting = WaitingCalls(max(1, min(settings.concurrent_waits, settings.worker_threads // 4)))
     ingests = Ingesting(engine, tasks, ingestions, datasets, processes, uploads, waiting)
-    deletes = Deleting(engine, tasks, ingestions, datasets, processes, lambda: str(uuid.uuid4()), subscriptions.active_into)
-    workers = Workers(tasks, owner=str(uuid.uuid4()), settings=WorkSettings(threads=settings.concurrent_ingestions))
-    workers.register(ingesting.KIND, ingests.work)
-    workers.register(deleting.KIND, deletes.work)
-    workers.start()
+    deletes = Deleting(engine, tasks, ingestions, datasets, processes, _new_id, subscriptions.active_into)
+    workers = _started(
+        tasks, {ingesting.KIND: ingests.work, deleting.KIND: deletes.work}, WorkSettings(threads=settings.concurrent_ingestions)
+    )
     # Of their own, so that they never keep an ingestion waiting.
-    sketchers = Workers(tasks, owner=str(uuid.uuid4()), settings=WorkSettings(threads=_SKETCHERS))
-    sketchers.register(profile_tasks.KIND, sketching.work)
-    sketchers.start()
+    sketchers = _started(tasks, {profile_tasks.KIND: sketching.work}, WorkSettings(threads=_SKETCHERS))
     consuming = _consuming(settings, engine, tasks, subscriptions, datasets, processes)
     # They last for ever, so they have workers of their own, and give their tasks back at once.
-    consumers = Workers(
+    consumers = _started(
         tasks,
-        owner=str(uuid.uuid4()),
-        settings=WorkSettings(threads=settings.concurrent_subscriptions, lease_s=settings.subscription_lease_s, grace_s=0),
+        {subscription_tasks.KIND: consuming.work},
+        WorkSettings(threads=settings.concurrent_subscriptions, lease_s=settings.subscription_lease_s, grace_s=0),
     )
-    consumers.register(subscription_tasks.KIND, consuming.work)
-    consumers.start()
-    subscribing = Subscribing(engine, tasks, subscriptions, processes, settings.kafka_clusters, lambda: str(uuid.uuid4()), waiting)
+    subscribing = Subscribing(engine, tasks, subscriptions, processes, settings.kafka_clusters, _new_id, waiting)
     rights = RightsToWrite(engine, tasks)
     rights.start()
     streams = _row_streams(settings, engine, datasets, processes, rights)
@@ -182,6 +159,41 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
     )
 
 
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _data_processes(settings: IngestionSettings, tables_url: str) -> DataProcesses:
+    return DataProcesses(
+        DataProcessSettings(
+            tables_url=tables_url,
+            uploads_url=uploads_url(settings.blob_url),
+            allowed_sources=settings.allowed_sources,
+            s3_endpoint=settings.s3_endpoint,
+            scratch_folder=settings.data_dir / "ingestion" / "scratch",
+            max_file_bytes=settings.max_file_bytes,
+            max_decompressed_bytes=settings.max_decompressed_bytes,
+            memory_bytes=settings.process_memory_bytes,
+            idle_s=settings.idle_process_s,
+            most_processes=_PROCESSES_FOR_CALLS
+            + _SKETCHERS
+            + settings.concurrent_ingestions
+            + settings.concurrent_stream_commits
+            + settings.concurrent_subscriptions,
+            most_rejected_rows=settings.most_rejected_rows,
+        )
+    )
+
+
+def _started(tasks: TaskTable, works: Mapping[str, Handler], settings: WorkSettings) -> Workers:
+    """Workers of their own for some kinds of tasks."""
+    workers = Workers(tasks, owner=_new_id(), settings=settings)
+    for kind, work in works.items():
+        workers.register(kind, work)
+    workers.start()
+    return workers
+
+
 def _registry(settings: IngestionSettings) -> tuple[grpc.Channel | None, list[Callable[[], None]]]:
     """Returns a channel to the registry, where its address is known, and what closes it."""
     if not settings.registry_address:
@@ -210,7 +222,7 @@ def _uploading(settings: IngestionSettings, engine: Engine, uploads: Uploads, bl
         senders=max(1, min(settings.concurrent_uploads, settings.worker_threads // 4)),
         kept=timedelta(seconds=settings.upload_expiry_s),
     )
-    return Uploading(engine, uploads, blobs, limits, clock, lambda: str(uuid.uuid4()))
+    return Uploading(engine, uploads, blobs, limits, clock, _new_id)
 
 
 def _consuming(

@@ -5,24 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-
-class State(StrEnum):
-    """Where an ingestion is in its life; that of its task, as callers see it."""
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    CANCELLING = "CANCELLING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing follows."""
-        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+from servers.runtime.work.job_state import JobState
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,7 @@ class Ingestion:
     dataset: str
     source: str
     mode: str
-    state: State
+    state: JobState
     creator: str
     create_time: datetime
     start_time: datetime | None = None

@@ -17,7 +17,6 @@ from mlops.ingestion.v1 import ingestion_service_pb2 as pb
 from mlops.ingestion.v1.ingestion_service_pb2_grpc import DataIngestionServiceServicer
 
 from servers.ingestion import converters
-from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.catalogue import DatasetCatalogue
 from servers.ingestion.deleting import Deleting
 from servers.ingestion.errors import DatasetBusy
@@ -29,6 +28,7 @@ from servers.ingestion.validating import Validating
 from servers.ingestion.validation_requests import validated
 from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import should_end, wait_unless_ending
 
 _DELETION_WAIT_S = 30.0

@@ -7,11 +7,11 @@ from typing import Any
 from mlops.ingestion.v1 import ingestion_service_pb2 as pb
 
 from servers.ingestion import converters
-from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.errors import NothingToValidate
 from servers.ingestion.request_sources import RequestSources
 from servers.ingestion.validating import Validating
 from servers.runtime.auth import current_project
+from servers.runtime.still_wanted import check_still_wanted
 
 _DEFAULT_UNEXPECTED_ROWS = 20
 

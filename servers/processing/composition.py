@@ -16,6 +16,7 @@ from servers.processing.job_process.leftovers import end_leftovers
 from servers.processing.job_process.processes import CheckProcesses, CheckProcessSettings
 from servers.processing.jobs import jobs as processing_jobs
 from servers.processing.jobs.checking import Checking
+from servers.processing.jobs.job_attempt import Tools
 from servers.processing.jobs.jobs import Processing
 from servers.processing.jobs.status import processing_status
 from servers.processing.jobs.tailing import Tailing
@@ -73,7 +74,7 @@ def build(settings: ProcessingSettings, clock: Callable[[], datetime] = lambda: 
     workers = Workers(
         tasks, owner=str(uuid.uuid4()), settings=WorkSettings(threads=settings.concurrent_jobs, lease_s=settings.lease_s, grace_s=0)
     )
-    working = Working(engine, tasks, jobs, logs, peer, scratch, settings, clock, stores)
+    working = Working(engine, Tools(tasks, jobs, peer, scratch, settings, stores), logs, clock)
     workers.register(processing_jobs.KIND, working.work)
     workers.start()
     standing = Standing(engine)

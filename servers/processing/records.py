@@ -12,22 +12,7 @@ from mlops.ingestion.v1.validation_pb2 import ValidationReport
 from mlops.processing.v1.processing_job_pb2 import JobSpec
 
 from servers.processing.pipelines.records import PipelineRun
-
-
-class State(StrEnum):
-    """Where a job is in its life."""
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    CANCELLING = "CANCELLING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing follows."""
-        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+from servers.runtime.work.job_state import JobState
 
 
 class Phase(StrEnum):
@@ -48,7 +33,7 @@ class StateChange:
         reason: Why, where the state does not say it itself.
     """
 
-    state: State
+    state: JobState
     time: datetime
     reason: str = ""
 
@@ -216,7 +201,7 @@ class Job:
     display_name: str
     labels: Mapping[str, str]
     spec: JobSpec
-    state: State
+    state: JobState
     history: tuple[StateChange, ...]
     error: Failure | None
     progress: Progress

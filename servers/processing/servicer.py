@@ -12,12 +12,12 @@ from mlops.processing.v1 import processing_service_pb2 as pb
 from mlops.processing.v1.processing_service_pb2_grpc import DataProcessingServiceServicer
 
 from servers.processing import converters
-from servers.processing.calls import check_still_wanted
 from servers.processing.jobs.checking import Checking
 from servers.processing.jobs.jobs import Processing
 from servers.processing.jobs.status import ProcessingStatus
 from servers.processing.jobs.tailing import Tailing
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import wait_unless_ending, with_end
 
 

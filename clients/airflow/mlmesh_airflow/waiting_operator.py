@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import mlmesh
@@ -65,6 +66,7 @@ class WaitingOperator(BaseOperator):
         self._hook: MlmeshHook | None = None
         self._identifier = ""
 
+    @abstractmethod
     def begin(self, mesh: mlmesh.Mesh, context: Context, identifier: str) -> Any:
         """Has the mesh begin the work.
 
@@ -73,7 +75,6 @@ class WaitingOperator(BaseOperator):
             context: Of the task.
             identifier: Of the request, which the mesh answers once.
         """
-        raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begins the work, or finds that of the try before, and waits for it."""

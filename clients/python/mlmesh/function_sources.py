@@ -1,6 +1,7 @@
 """Python functions as source that runs elsewhere."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -12,8 +13,6 @@ from typing import Any
 
 from mlmesh.errors import InvalidArgument
 
-# What annotations name need not be there where it runs.
-_PREAMBLE = "from __future__ import annotations\n"
 # Names of every module.
 _GIVEN = {"__name__", "__builtins__"}
 
@@ -43,7 +42,7 @@ def source_of(function: Callable[[Any], Any]) -> tuple[str, str]:
     if defined.decorator_list:
         raise _unsendable(f"{called} is decorated, and only its own source would be sent", "take the decorator away")
     _check_names(function, defined.name, source)
-    return defined.name, _PREAMBLE + source
+    return defined.name, source
 
 
 def _definition(source: str) -> ast.FunctionDef | None:
@@ -59,7 +58,8 @@ def _definition(source: str) -> ast.FunctionDef | None:
 
 def _check_names(function: Callable[[Any], Any], name: str, source: str) -> None:
     """Raises InvalidArgument where the source uses a name that it does not define."""
-    code = compile(_PREAMBLE + source, f"<{name}>", "exec")
+    # As it is compiled where it runs: what annotations name need not be there.
+    code = compile(source, f"<{name}>", "exec", __future__.annotations.compiler_flag, dont_inherit=True)
     # Its own name is there once it is defined, so that it may call itself.
     missing = sorted(set(_global_names(code)) - {name} - _GIVEN - set(dir(builtins)))
     if missing:

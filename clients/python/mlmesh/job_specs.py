@@ -16,7 +16,7 @@ from mlmesh.errors import InvalidArgument
 from mlmesh.fields import enum_value
 from mlmesh.ingestion_options import ExpectationGate, SchemaContract
 from mlmesh.plan import Relation
-from mlmesh.plans import plan_message, sources_of
+from mlmesh.plan_messages import plan_message, sources_of
 from mlmesh.suites import suite_message
 
 

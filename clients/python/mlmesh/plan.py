@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -24,34 +24,28 @@ from typing import Any
 from google.protobuf.message import Message
 from mlops.processing.v1 import plan_pb2
 
-from mlmesh.errors import InvalidArgument
 from mlmesh.fields import enum_value
 from mlmesh.function_sources import source_of
+from mlmesh.plan_arguments import (
+    Names,
+    Order,
+    Ordering,
+    column_itself,
+    column_names,
+    computed_columns,
+    invalid_step,
+    is_number,
+    join_keys,
+    orderings_of,
+    share_of_rows,
+    some_columns,
+    some_text,
+    text_or_none,
+    whole_number,
+)
 
 _STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}", re.ASCII)
 _SHARES_DIFFER_BY = 1e-9
-
-Names = str | Sequence[str]
-"""One column, or several."""
-
-
-@dataclass(frozen=True)
-class Ordering:
-    """A column to order by. Made by `asc` and `desc`.
-
-    Args:
-        column: The column.
-        descending: Whether the greatest comes first.
-        nulls_first: Whether nulls come first.
-    """
-
-    column: str
-    descending: bool = False
-    nulls_first: bool = False
-
-
-Order = str | Ordering | Sequence[str | Ordering]
-"""What is ordered by: columns, the least first, or what `asc` and `desc` make of them."""
 
 
 def scan(source: str, columns: Names = ()) -> Relation:
@@ -64,7 +58,7 @@ def scan(source: str, columns: Names = ()) -> Relation:
     Raises:
         mlmesh.errors.InvalidArgument: An argument is wrong.
     """
-    return Relation("scan", plan_pb2.Scan(source=_text(source, "source"), columns=_names(columns, "columns")))
+    return Relation("scan", plan_pb2.Scan(source=some_text(source, "source"), columns=column_names(columns, "columns")))
 
 
 def asc(column: str, *, nulls_first: bool = False) -> Ordering:
@@ -117,7 +111,7 @@ class Relation:
             name: A letter, then letters, digits and `_`, at most 63 characters.
         """
         if not isinstance(name, str) or not _STEP_NAME.fullmatch(name):
-            raise _wrong(f"{name!r} is no name of a step: a letter, then letters, digits and _, at most 63 characters")
+            raise invalid_step(f"{name!r} is no name of a step: a letter, then letters, digits and _, at most 63 characters")
         return replace(self, name=name)
 
     def filter(self, condition: str) -> Relation:
@@ -126,7 +120,7 @@ class Relation:
         Args:
             condition: A boolean expression: `delay > 15 AND carrier IS NOT NULL`.
         """
-        return self._then("filter", plan_pb2.Filter(condition=_text(condition, "condition")))
+        return self._then("filter", plan_pb2.Filter(condition=some_text(condition, "condition")))
 
     def select(self, *columns: str | Mapping[str, str], **computed: str) -> Relation:
         """Returns these columns alone, in this order.
@@ -137,10 +131,10 @@ class Relation:
         """
         chosen: list[plan_pb2.ComputedColumn] = []
         for column in columns:
-            chosen += _computed(column, {}) if isinstance(column, Mapping) else [_itself(_text(column, "a column"))]
-        chosen += _computed({}, computed)
+            chosen += computed_columns(column, {}) if isinstance(column, Mapping) else [column_itself(some_text(column, "a column"))]
+        chosen += computed_columns({}, computed)
         if not chosen:
-            raise _wrong("select needs columns")
+            raise invalid_step("select needs columns")
         return self._then("project", plan_pb2.Project(columns=chosen))
 
     def with_columns(self, columns: Mapping[str, str] | None = None, /, **computed: str) -> Relation:
@@ -150,9 +144,9 @@ class Relation:
             columns: Expressions by name, for names that are no Python.
             computed: Expressions by the name of the column.
         """
-        made = _computed(columns or {}, computed)
+        made = computed_columns(columns or {}, computed)
         if not made:
-            raise _wrong("with_columns needs columns, such as hour='hour(departure_time)'")
+            raise invalid_step("with_columns needs columns, such as hour='hour(departure_time)'")
         return self._then("project", plan_pb2.Project(columns=made, keeps_others=True))
 
     def join(
@@ -179,14 +173,14 @@ class Relation:
             condition: What else has to hold, over the columns of the result. Without keys every pair is looked at.
             suffix: What columns of the other side get behind their name where this side has that name.
         """
-        keys = _keys(on, left_on, right_on, "on")
+        keys = join_keys(on, left_on, right_on, "on")
         if not keys and not condition:
-            raise _wrong("join needs on, left_on and right_on, or a condition; for every pair of rows there is cross_join")
+            raise invalid_step("join needs on, left_on and right_on, or a condition; for every pair of rows there is cross_join")
         message = plan_pb2.Join(
             keys=keys,
-            kind=enum_value(plan_pb2.JoinKind, _text(how, "how")),
-            condition=_text_or_none(condition, "condition"),
-            right_suffix=_text(suffix, "suffix"),
+            kind=enum_value(plan_pb2.JoinKind, some_text(how, "how")),
+            condition=text_or_none(condition, "condition"),
+            right_suffix=some_text(suffix, "suffix"),
         )
         return self._then("join", message, other)
 
@@ -197,7 +191,7 @@ class Relation:
             other: The right side, which has to be small.
             suffix: As in `join`.
         """
-        return self._then("cross_join", plan_pb2.CrossJoin(right_suffix=_text(suffix, "suffix")), other)
+        return self._then("cross_join", plan_pb2.CrossJoin(right_suffix=some_text(suffix, "suffix")), other)
 
     def as_of_join(
         self,
@@ -229,18 +223,18 @@ class Relation:
             suffix: As in `join`.
         """
         if how not in {"left", "inner"}:
-            raise _wrong(f"how is {how!r}; an as-of join is left or inner")
+            raise invalid_step(f"how is {how!r}; an as-of join is left or inner")
         greatest = tolerance.total_seconds() if isinstance(tolerance, timedelta) else tolerance
-        if greatest is not None and not (_is_number(greatest) and 0 <= greatest < math.inf):
-            raise _wrong(f"tolerance is {tolerance!r}; it has to be a timedelta or a number, 0 or more")
+        if greatest is not None and not (is_number(greatest) and 0 <= greatest < math.inf):
+            raise invalid_step(f"tolerance is {tolerance!r}; it has to be a timedelta or a number, 0 or more")
         message = plan_pb2.AsOfJoin(
-            keys=_keys(by, left_by, right_by, "by"),
-            left_time=_text(time, "time"),
-            right_time=_text(right_time or time, "right_time"),
+            keys=join_keys(by, left_by, right_by, "by"),
+            left_time=some_text(time, "time"),
+            right_time=some_text(right_time or time, "right_time"),
             tolerance=greatest,
             is_strict=not allow_exact_matches,
             kind=enum_value(plan_pb2.JoinKind, how),
-            right_suffix=_text(suffix, "suffix"),
+            right_suffix=some_text(suffix, "suffix"),
         )
         return self._then("as_of_join", message, other)
 
@@ -254,10 +248,10 @@ class Relation:
             by: Columns that rows are grouped by, or expressions by name: `{"hour": "hour(departure_time)"}`.
             computed: Expressions with aggregate functions by the name of their column: `mean_delay="avg(delay)"`.
         """
-        keys = _computed(by, {}) if isinstance(by, Mapping) else [_itself(name) for name in _names(by, "by")]
-        made = _computed(aggregations or {}, computed)
+        keys = computed_columns(by, {}) if isinstance(by, Mapping) else [column_itself(name) for name in column_names(by, "by")]
+        made = computed_columns(aggregations or {}, computed)
         if not keys and not made:
-            raise _wrong("aggregate needs by, or aggregations such as flights='count(*)'")
+            raise invalid_step("aggregate needs by, or aggregations such as flights='count(*)'")
         return self._then("aggregate", plan_pb2.Aggregate(keys=keys, aggregations=made))
 
     def window(
@@ -279,11 +273,11 @@ class Relation:
             frame: Such as `ROWS BETWEEN 6 PRECEDING AND CURRENT ROW`; empty = SQL's default.
             computed: One call of an aggregate or window function by the name of its column: `previous="lag(price, 1)"`.
         """
-        extent = _text_or_none(frame, "frame")
-        made = [plan_pb2.WindowColumn(name=one.name, call=one.expression, frame=extent) for one in _computed(calls or {}, computed)]
+        extent = text_or_none(frame, "frame")
+        made = [plan_pb2.WindowColumn(name=one.name, call=one.expression, frame=extent) for one in computed_columns(calls or {}, computed)]
         if not made:
-            raise _wrong("window needs columns, such as previous='lag(price, 1)'")
-        message = plan_pb2.Window(partition_by=_names(partition_by, "partition_by"), order_by=_orderings(order_by), columns=made)
+            raise invalid_step("window needs columns, such as previous='lag(price, 1)'")
+        message = plan_pb2.Window(partition_by=column_names(partition_by, "partition_by"), order_by=orderings_of(order_by), columns=made)
         return self._then("window", message)
 
     def deduplicate(self, subset: Names, *, order_by: Order = ()) -> Relation:
@@ -293,10 +287,10 @@ class Relation:
             subset: The key.
             order_by: Which row is the first. Ties are broken by all columns.
         """
-        keys = _names(subset, "subset")
+        keys = column_names(subset, "subset")
         if not keys:
-            raise _wrong("deduplicate needs columns")
-        return self._then("deduplicate", plan_pb2.Deduplicate(keys=keys, order_by=_orderings(order_by)))
+            raise invalid_step("deduplicate needs columns")
+        return self._then("deduplicate", plan_pb2.Deduplicate(keys=keys, order_by=orderings_of(order_by)))
 
     def top(self, limit: int | None = None, *, order_by: Order = (), offset: int = 0, columns: Names = ()) -> Relation:
         """Returns the first rows. An output that is made so comes in its order.
@@ -308,10 +302,10 @@ class Relation:
             columns: Columns of the result; empty = all.
         """
         message = plan_pb2.Top(
-            order_by=_orderings(order_by),
-            limit=None if limit is None else _whole(limit, "limit", 0),
-            offset=_whole(offset, "offset", 0),
-            columns=_names(columns, "columns"),
+            order_by=orderings_of(order_by),
+            limit=None if limit is None else whole_number(limit, "limit", 0),
+            offset=whole_number(offset, "offset", 0),
+            columns=column_names(columns, "columns"),
         )
         return self._then("top", message)
 
@@ -349,13 +343,13 @@ class Relation:
         """
         name, source = source_of(function)
         if not schema:
-            raise _wrong("map_batches needs the schema of what the function returns")
+            raise invalid_step("map_batches needs the schema of what the function returns")
         columns = [
-            plan_pb2.TypedColumn(name=_text(column, "a column of schema"), type=_text(kind, f"the type of {column!r}"))
+            plan_pb2.TypedColumn(name=some_text(column, "a column of schema"), type=some_text(kind, f"the type of {column!r}"))
             for column, kind in schema.items()
         ]
         return self._then(
-            "python_function", plan_pb2.PythonFunction(source=source, function=name, schema=columns, partition_by=_names(by, "by"))
+            "python_function", plan_pb2.PythonFunction(source=source, function=name, schema=columns, partition_by=column_names(by, "by"))
         )
 
     def sample(self, fraction: float, *, seed: int = 0, keys: Names = ()) -> Relation:
@@ -367,7 +361,8 @@ class Relation:
             keys: Rows with equal keys are taken or left together; empty = all columns.
         """
         return self._then(
-            "sample", plan_pb2.Sample(fraction=_share(fraction, "fraction"), seed=_whole(seed, "seed"), keys=_names(keys, "keys"))
+            "sample",
+            plan_pb2.Sample(fraction=share_of_rows(fraction, "fraction"), seed=whole_number(seed, "seed"), keys=column_names(keys, "keys")),
         )
 
     def split(self, parts: Mapping[str, float], *, column: str = "split", seed: int = 0, keys: Names = ()) -> Relation:
@@ -379,11 +374,16 @@ class Relation:
             seed: Another one gives other rows.
             keys: Rows with equal keys are in the same part; empty = all columns.
         """
-        made = [plan_pb2.SplitPart(name=_text(name, "a part"), share=_share(share, f"part {name!r}")) for name, share in parts.items()]
+        made = [
+            plan_pb2.SplitPart(name=some_text(name, "a part"), share=share_of_rows(share, f"part {name!r}"))
+            for name, share in parts.items()
+        ]
         total = math.fsum(part.share for part in made)
         if abs(total - 1) > _SHARES_DIFFER_BY:
-            raise _wrong(f"the shares of a split have to add up to 1; these are {total:.12g}")
-        message = plan_pb2.Split(parts=made, column=_text(column, "column"), seed=_whole(seed, "seed"), keys=_names(keys, "keys"))
+            raise invalid_step(f"the shares of a split have to add up to 1; these are {total:.12g}")
+        message = plan_pb2.Split(
+            parts=made, column=some_text(column, "column"), seed=whole_number(seed, "seed"), keys=column_names(keys, "keys")
+        )
         return self._then("split", message)
 
     def impute(self, columns: Names, *, strategy: str, constant: str = "", fit_condition: str = "") -> Relation:
@@ -396,13 +396,13 @@ class Relation:
             fit_condition: On which rows the value is computed, such as `split = 'train'`; empty = all.
         """
         message = plan_pb2.Impute(
-            columns=_some(columns, "impute"),
-            strategy=enum_value(plan_pb2.ImputeStrategy, _text(strategy, "strategy")),
-            constant=_text_or_none(constant, "constant"),
-            fit_condition=_text_or_none(fit_condition, "fit_condition"),
+            columns=some_columns(columns, "impute"),
+            strategy=enum_value(plan_pb2.ImputeStrategy, some_text(strategy, "strategy")),
+            constant=text_or_none(constant, "constant"),
+            fit_condition=text_or_none(fit_condition, "fit_condition"),
         )
         if (message.strategy == plan_pb2.IMPUTE_STRATEGY_CONSTANT) != bool(constant):
-            raise _wrong("impute takes a constant with strategy='constant', and with no other")
+            raise invalid_step("impute takes a constant with strategy='constant', and with no other")
         return self._then("impute", message)
 
     def scale(self, columns: Names, *, kind: str = "standard", fit_condition: str = "") -> Relation:
@@ -414,9 +414,9 @@ class Relation:
             fit_condition: On which rows it is fitted; empty = all.
         """
         message = plan_pb2.Scale(
-            columns=_some(columns, "scale"),
-            kind=enum_value(plan_pb2.ScaleKind, _text(kind, "kind")),
-            fit_condition=_text_or_none(fit_condition, "fit_condition"),
+            columns=some_columns(columns, "scale"),
+            kind=enum_value(plan_pb2.ScaleKind, some_text(kind, "kind")),
+            fit_condition=text_or_none(fit_condition, "fit_condition"),
         )
         return self._then("scale", message)
 
@@ -434,106 +434,24 @@ class Relation:
             fit_condition: On which rows categories are looked for; empty = all.
         """
         if isinstance(columns, Mapping):
-            listed = {name: _names(categories, f"the categories of {name!r}") for name, categories in columns.items()}
+            listed = {name: column_names(categories, f"the categories of {name!r}") for name, categories in columns.items()}
         else:
-            listed = dict.fromkeys(_names(columns, "columns"), ())
+            listed = dict.fromkeys(column_names(columns, "columns"), ())
         message = plan_pb2.Encode(
-            columns=[plan_pb2.EncodedColumn(name=_text(name, "a column"), categories=texts) for name, texts in listed.items()],
-            kind=enum_value(plan_pb2.EncodeKind, _text(kind, "kind")),
-            unknown=enum_value(plan_pb2.UnknownCategory, _text(unknown, "unknown")),
-            fit_condition=_text_or_none(fit_condition, "fit_condition"),
+            columns=[plan_pb2.EncodedColumn(name=some_text(name, "a column"), categories=texts) for name, texts in listed.items()],
+            kind=enum_value(plan_pb2.EncodeKind, some_text(kind, "kind")),
+            unknown=enum_value(plan_pb2.UnknownCategory, some_text(unknown, "unknown")),
+            fit_condition=text_or_none(fit_condition, "fit_condition"),
         )
         if not listed:
-            raise _wrong("encode needs columns")
+            raise invalid_step("encode needs columns")
         without = [name for name, texts in listed.items() if not texts]
         if message.kind == plan_pb2.ENCODE_KIND_ONE_HOT and without:
-            raise _wrong(f"one_hot needs the categories of {without[0]!r}: columns are known before anything runs")
+            raise invalid_step(f"one_hot needs the categories of {without[0]!r}: columns are known before anything runs")
         return self._then("encode", message)
 
     def _then(self, kind: str, message: Message, *others: Relation) -> Relation:
         for other in others:
             if not isinstance(other, Relation):
-                raise _wrong(f"{kind} takes a relation, as scan and its methods return, not {other!r}")
+                raise invalid_step(f"{kind} takes a relation, as scan and its methods return, not {other!r}")
         return Relation(kind, message, (self, *others))
-
-
-def _wrong(message: str) -> InvalidArgument:
-    return InvalidArgument(message, reason="INVALID_STEP")
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _wrong(f"{what} is {value!r}; it has to be a text, and not empty")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise _wrong(f"{what} is {value!r}, which has half of a surrogate pair")
-    return value
-
-
-def _text_or_none(value: str, what: str) -> str:
-    return value if value == "" else _text(value, what)
-
-
-def _whole(value: int, what: str, least: int = -(2**63)) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
-        raise _wrong(f"{what} is {value!r}; it has to be a whole number{', 0 or more' if least == 0 else ' of 64 bits'}")
-    return value
-
-
-def _names(value: Names, what: str) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (_text(value, what),)
-    if not isinstance(value, Iterable):
-        raise _wrong(f"{what} is {value!r}; it has to be the name of a column, or a list of names")
-    return tuple(_text(name, f"one of {what}") for name in value)
-
-
-def _some(value: Names, method: str) -> tuple[str, ...]:
-    names = _names(value, "columns")
-    if not names:
-        raise _wrong(f"{method} needs columns")
-    return names
-
-
-def _computed(columns: Mapping[str, str], more: Mapping[str, str]) -> list[plan_pb2.ComputedColumn]:
-    for name in columns.keys() & more.keys():
-        raise _wrong(f"the column {name!r} is given twice")
-    given = {**columns, **more}
-    return [
-        plan_pb2.ComputedColumn(name=_text(name, "a column"), expression=_text(value, f"the expression of {name!r}"))
-        for name, value in given.items()
-    ]
-
-
-def _itself(name: str) -> plan_pb2.ComputedColumn:
-    # Only in quotes any name is the name of a column.
-    return plan_pb2.ComputedColumn(name=name, expression='"' + name.replace('"', '""') + '"')
-
-
-def _keys(same: Names, left: Names, right: Names, what: str) -> list[plan_pb2.JoinKey]:
-    both, lefts, rights = _names(same, what), _names(left, f"left_{what}"), _names(right, f"right_{what}")
-    if both and (lefts or rights):
-        raise _wrong(f"give either {what}, or left_{what} and right_{what}")
-    if len(lefts) != len(rights):
-        raise _wrong(f"left_{what} has {len(lefts)} columns and right_{what} {len(rights)}; they have to be as many")
-    return [plan_pb2.JoinKey(left=one, right=other) for one, other in zip(lefts or both, rights or both, strict=True)]
-
-
-def _orderings(order: Order) -> list[plan_pb2.Ordering]:
-    given = [order] if isinstance(order, str | Ordering) else order
-    if not isinstance(given, Iterable):
-        raise _wrong(f"{order!r} is nothing to order by; give columns, or what asc and desc make of them")
-    asked = [one if isinstance(one, Ordering) else Ordering(one) for one in given]
-    return [
-        plan_pb2.Ordering(column=_text(one.column, "a column of an order"), is_descending=one.descending, is_nulls_first=one.nulls_first)
-        for one in asked
-    ]
-
-
-def _share(value: float, what: str) -> float:
-    if not _is_number(value) or not 0 < value <= 1:
-        raise _wrong(f"{what} is {value!r}; it has to be above 0 and at most 1")
-    return float(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,7 +10,6 @@ from google.api.httpbody_pb2 import HttpBody
 from mlops.ingestion.v1 import profile_service_pb2 as pb
 from mlops.ingestion.v1.profile_service_pb2_grpc import DatasetProfileServiceServicer
 
-from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.ingesting import Ingesting
 from servers.ingestion.profiles import converters
 from servers.ingestion.profiles.profiling import Profiling
@@ -18,6 +17,7 @@ from servers.ingestion.request_sources import RequestSources
 from servers.ingestion.validating import Validating
 from servers.ingestion.validation_requests import validated
 from servers.runtime.auth import current_project
+from servers.runtime.still_wanted import check_still_wanted
 
 
 class ProfileServicer(DatasetProfileServiceServicer):

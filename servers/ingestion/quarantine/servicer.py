@@ -13,13 +13,13 @@ from mlops.ingestion.v1 import ingestion_pb2
 from mlops.ingestion.v1 import quarantine_service_pb2 as pb
 from mlops.ingestion.v1.quarantine_service_pb2_grpc import QuarantineServiceServicer
 
-from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.converters import ingestion_to_proto, listing_from_proto, mode_from_proto
 from servers.ingestion.ingesting import Ingesting
 from servers.ingestion.quarantine import converters
 from servers.ingestion.quarantine.quarantine import Quarantine
 from servers.ingestion.records import NewIngestion
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import should_end
 
 

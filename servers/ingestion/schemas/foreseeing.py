@@ -12,10 +12,11 @@ from servers.ingestion.catalogue import Check
 from servers.ingestion.data_process import DataProcesses
 from servers.ingestion.errors import ExpectationsNotMet
 from servers.ingestion.inputs import Input, spooled
-from servers.ingestion.records import Ingestion, NewIngestion, State
+from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.schemas.consumers import Consumers, TouchedDataset
 from servers.runtime.auth import Principal
 from servers.runtime.errors import DomainError
+from servers.runtime.work.job_state import JobState
 
 # An ingestion would be tried again, so this is not how it would end.
 _PASSING = (StatusCode.UNAVAILABLE, StatusCode.ABORTED)
@@ -57,8 +58,8 @@ class Foreseeing:
                 raise
             known = error.outcome if isinstance(error, ExpectationsNotMet) else {}
             failed = {**last, **known, "error_code": error.code.value[0], "error_metadata": error.metadata}
-            return self._ended(new, State.FAILED, failed, error.reason, error.message)
-        return self._ended(new, State.SUCCEEDED, self._with_consumers(new, outcome, reader))
+            return self._ended(new, JobState.FAILED, failed, error.reason, error.message)
+        return self._ended(new, JobState.SUCCEEDED, self._with_consumers(new, outcome, reader))
 
     def _outcome(self, new: NewIngestion, given: Input | None, check: Check, on_progress: Callable[[Any], None]) -> dict[str, Any]:
         identity = {"ingestion_id": new.id, "project": new.project, "dataset": new.dataset, "validate_only": True}
@@ -81,7 +82,7 @@ class Foreseeing:
             "warnings": [*outcome["warnings"], *(warning for each in found for warning in each.warnings)],
         }
 
-    def _ended(self, new: NewIngestion, state: State, outcome: Mapping[str, Any], reason: str = "", message: str = "") -> Ingestion:
+    def _ended(self, new: NewIngestion, state: JobState, outcome: Mapping[str, Any], reason: str = "", message: str = "") -> Ingestion:
         return Ingestion(
             # Nobody can ask for it again.
             id="",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, case, func, true
+from sqlalchemy import RowMapping, func
 
 from aip_filter import Field, Schema
-from servers.ingestion.records import Ingestion, NewIngestion, State
-from servers.ingestion.store.tables import NOT_ENDED, ingestions
+from servers.ingestion.records import Ingestion, NewIngestion
+from servers.ingestion.store.tables import ingestions
 from servers.runtime.pages import Collection
-from servers.runtime.work import Task, TaskState
+from servers.runtime.work import Task
+from servers.runtime.work.job_state import NOT_ENDED, JobState, is_lost, is_running, state_of
 from servers.runtime.work.task_rows import tasks
 
 TASK_LOST = "TASK_LOST"
@@ -21,15 +22,9 @@ _LOST = "nobody works on this ingestion any more, and nothing says how far it ca
 _MODES = ("APPEND", "OVERWRITE", "UPSERT")
 
 SOURCE = ingestions.outerjoin(tasks, tasks.c.task_id == ingestions.c.id)
-IS_RUNNING = and_(ingestions.c.state == NOT_ENDED, tasks.c.state == TaskState.RUNNING.value)
-
-IS_LOST = and_(ingestions.c.state == NOT_ENDED, tasks.c.task_id.is_(None))
-_STATE = case(
-    (ingestions.c.state != NOT_ENDED, ingestions.c.state),
-    (tasks.c.task_id.is_(None), State.FAILED.value),
-    (and_(tasks.c.state == TaskState.RUNNING.value, tasks.c.cancel_requested == true()), State.CANCELLING.value),
-    else_=tasks.c.state,
-)
+IS_RUNNING = is_running(ingestions.c.state)
+IS_LOST = is_lost(ingestions.c.state)
+_STATE = state_of(ingestions.c.state)
 _AS_THEY_STAND = ("id", "project", "dataset", "source", "mode", "creator", "create_time", "end_time")
 
 # Without the request, which may be long and is the worker's.
@@ -77,7 +72,7 @@ def ingestion_of(row: RowMapping) -> Ingestion:
     outcome = row["outcome"]
     return Ingestion(
         **{name: row[name] for name in _AS_THEY_STAND},
-        state=State(row["state"]),
+        state=JobState(row["state"]),
         start_time=row["start_time"],
         rows_read=_rows_read(row["progress"] if outcome is None else outcome, row["rows_read"]),
         outcome=outcome,
@@ -97,7 +92,7 @@ LIST = Collection(
     schema=Schema(
         {
             "dataset": Field("string", ingestions.c.dataset),
-            "state": Field("enum", _STATE, values={state.value: state.value for state in State}),
+            "state": Field("enum", _STATE, values={state.value: state.value for state in JobState}),
             "mode": Field("enum", ingestions.c.mode, values={mode: mode for mode in _MODES}),
             "creator": Field("string", ingestions.c.creator),
             "create_time": Field("timestamp", ingestions.c.create_time),

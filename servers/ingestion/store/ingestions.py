@@ -12,11 +12,12 @@ from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store.errors import IngestionNotFound
 from servers.ingestion.store.ingestion_rows import COLUMNS, IS_LOST, IS_RUNNING, LIST, SOURCE, ended_values, ingestion_of, new_row
 from servers.ingestion.store.inputs import delete_input, insert_input, read_input
-from servers.ingestion.store.tables import NOT_ENDED, ingestions
+from servers.ingestion.store.tables import ingestions
 from servers.ingestion.store.uploads import release_upload
 from servers.runtime.pages import read_page
 from servers.runtime.paging import Listing
 from servers.runtime.work import Task
+from servers.runtime.work.job_state import NOT_ENDED
 from sql_engine import write
 
 PURGE_BATCH = 1000

@@ -9,9 +9,6 @@ from sql_engine import ExactString, ExactText, JsonText, UtcDateTime
 
 METADATA = MetaData()
 
-NOT_ENDED = ""
-"""Stands in `ingestions.state` as long as the task says what the state is."""
-
 ingestions = Table(
     "ingestions",
     METADATA,

@@ -13,11 +13,11 @@ from google.protobuf.empty_pb2 import Empty
 from mlops.ingestion.v1 import subscription_service_pb2 as pb
 from mlops.ingestion.v1.subscription_service_pb2_grpc import SubscriptionServiceServicer
 
-from servers.ingestion.calls import check_still_wanted
 from servers.ingestion.converters import listing_from_proto
 from servers.ingestion.subscriptions import converters
 from servers.ingestion.subscriptions.subscribing import Subscribing
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import wait_unless_ending
 
 

@@ -94,7 +94,9 @@ class _Worker:
             case ExchangeKind.KEEP:
                 return [*parts, *(_written(wanted.schema, []) for _ in range(count - len(parts)))]
             case ExchangeKind.BROADCAST | ExchangeKind.SINGLE:
-                return [_written(wanted.schema, _batches(parts))] * count
+                # Those of a scan may have more columns than it names.
+                schema = pa.ipc.open_stream(parts[0]).schema if parts else wanted.schema
+                return [_written(schema, _batches(parts))] * count
             case ExchangeKind.HASH:
                 return self._hashed(wanted, parts)
 

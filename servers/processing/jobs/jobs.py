@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Engine
 
 from servers.processing.errors import JobNotRetryable, JobOfPipeline
 from servers.processing.jobs.checking import Checking
-from servers.processing.records import InputState, Job, NewJob, OutputState, Progress, State, StateChange
+from servers.processing.records import InputState, Job, NewJob, OutputState, Progress, StateChange
 from servers.processing.store import Jobs
 from servers.runtime.auth import Principal
 from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, TaskTable
+from servers.runtime.work.job_state import JobState
 from sql_engine import write
 
 KIND = "process"
@@ -115,8 +116,8 @@ class Processing:
             display_name=new.display_name,
             labels=new.labels,
             spec=new.spec,
-            state=State.QUEUED,
-            history=(StateChange(State.QUEUED, new.create_time),),
+            state=JobState.QUEUED,
+            history=(StateChange(JobState.QUEUED, new.create_time),),
             error=None,
             progress=Progress(),
             inputs=new.inputs,
@@ -137,7 +138,7 @@ class Processing:
             DomainError: What is wrong with it now.
         """
         job = self._jobs.get(project, job_id)
-        if job.state not in (State.FAILED, State.CANCELLED):
+        if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise JobNotRetryable(job_id, job.state.value)
         if job.run is not None:
             raise JobOfPipeline(job_id, job.run.pipeline)

@@ -1,45 +1,26 @@
-"""The work on one job: validating, computing, writing."""
+"""What becomes of attempts at jobs: how they end, and whether another follows."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
-import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 from grpc import StatusCode
-from mlops.ingestion.v1 import validation_pb2
 from sqlalchemy import Connection, Engine
 
-from servers.processing.errors import InputNotAsExpected
-from servers.processing.ingestion_peer import IngestionPeer, PinnedDataset
-from servers.processing.job_process.processes import JobProcess
-from servers.processing.jobs.attempt_watch import AttemptWatch
-from servers.processing.jobs.checking import kind_of, plan_arguments
+from servers.processing.jobs.checking import kind_of
+from servers.processing.jobs.job_attempt import JobAttempt, Tools
 from servers.processing.jobs.job_log import JobLog
-from servers.processing.jobs.resources import engine_settings
-from servers.processing.jobs.writing import OutputsGone, OutputWriter
-from servers.processing.pipelines.running import Perform, PipelineAttempt, PipelineStores
-from servers.processing.records import Failure, Job, Phase
-from servers.processing.settings import ProcessingSettings
-from servers.processing.store import Attempt, Jobs, Logs
-from servers.runtime.data_process.scratch import Scratch
+from servers.processing.records import Failure
+from servers.processing.store import Attempt, Logs
 from servers.runtime.errors import DomainError
-from servers.runtime.work import Cancelled, LeaseLost, Result, Retry, Run, TaskTable
+from servers.runtime.work import Cancelled, LeaseLost, Result, Retry, Run
 from sql_engine import write
 
 _PASSING = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED})
-_TOLD_EVERY_S = 1.0
 _IDLE_PATIENCE_S = 10.0
-# As often as rows on their way may get lost with the server that kept them.
-_MOST_ROUNDS = 3
 
 
 class Working:
@@ -47,37 +28,16 @@ class Working:
 
     Args:
         engine: The component's database.
-        tasks: Its tasks.
-        jobs: What is known of jobs.
-        logs: Their logs.
-        peer: Has the datasets.
-        scratch: Where processes and files on their way are.
-        settings: What jobs may take.
+        tools: What an attempt works with.
+        logs: What jobs say.
         clock: The time now.
-        pipelines: What is kept of pipelines, whose runs and checks are jobs.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        tasks: TaskTable,
-        jobs: Jobs,
-        logs: Logs,
-        peer: IngestionPeer,
-        scratch: Scratch,
-        settings: ProcessingSettings,
-        clock: Callable[[], datetime],
-        pipelines: PipelineStores,
-    ) -> None:
+    def __init__(self, engine: Engine, tools: Tools, logs: Logs, clock: Callable[[], datetime]) -> None:
         self._engine = engine
-        self._tasks = tasks
-        self._jobs = jobs
+        self._tools = tools
         self._logs = logs
-        self._peer = peer
-        self._scratch = scratch
-        self._settings = settings
         self._clock = clock
-        self._pipelines = pipelines
         self._changed = threading.Condition()
         self._busy = 0
 
@@ -102,12 +62,12 @@ class Working:
                 self._changed.notify_all()
 
     def _work(self, run: Run) -> Result:
-        attempt = Attempt(run.task_id, str(uuid.uuid4()))
-        failures = self._jobs.begin(attempt, self._clock())
+        tools, attempt = self._tools, Attempt(run.task_id, str(uuid.uuid4()))
+        failures = tools.jobs.begin(attempt, self._clock())
         log = JobLog(run.task_id, self._logs, self._clock)
-        job = self._jobs.work_of(run.task_id)
+        job = tools.jobs.work_of(run.task_id)
         log.say(f"attempt {failures + 1} of {job.spec.max_attempts} begins on {kind_of(job.spec).value}")
-        one = _OneAttempt(self, attempt, job, run, log)
+        one = JobAttempt(tools, attempt, job, run, log)
         try:
             keep = one.perform()
         except Cancelled:
@@ -118,7 +78,7 @@ class Working:
             is_retried = error.code in _PASSING and failures + 1 < job.spec.max_attempts
             log.say(f"{'the attempt' if is_retried else 'the job'} failed: {error.reason}: {error.message}", "ERROR")
             failure = Failure(error.code.value[0], error.reason, error.message, error.metadata)
-            self._jobs.record_failure(attempt, failure, self._clock(), is_retried=is_retried)
+            tools.jobs.record_failure(attempt, failure, self._clock(), is_retried=is_retried)
             if is_retried:
                 raise Retry(error) from error
             one.clean_up()
@@ -137,129 +97,3 @@ class Working:
             return result
 
         return write(self._engine, succeed)
-
-
-class _OneAttempt:
-    def __init__(self, working: Working, attempt: Attempt, job: Job, run: Run, log: JobLog) -> None:
-        self._attempt = attempt
-        self._job = job
-        self._run = run
-        self._log = log
-        self._jobs = working._jobs
-        self._peer = working._peer
-        self._scratch = working._scratch
-        self._settings = working._settings
-        resources = job.spec.resources
-        self._watch = AttemptWatch(run, working._tasks, resources.timeout.ToTimedelta().total_seconds(), resources.memory_mib << 20)
-        self._writer = OutputWriter(self._peer, self._jobs, attempt, job, log, self._watch.check)
-        self._progress = replace(job.progress, phase=None)
-        self._told_at = 0.0
-        work = working._pipelines.runs.work_of(job.id)
-        self._pipeline = (
-            None if work is None else PipelineAttempt(work, job, attempt, working._pipelines, self._peer, log, self._watch.check)
-        )
-
-    def clean_up(self) -> None:
-        """Lets go of what nobody needs any more, now that no other attempt follows."""
-        self._writer.forget_uploads()
-
-    def perform(self) -> Callable[[Connection], None]:
-        """Does it, and returns what keeps more of it in the transaction in which the job ends."""
-        if self._pipeline is not None and self._pipeline.is_check:
-            self._in_folder(self._pipeline.compare)
-        else:
-            self._write()
-        return (lambda _connection: None) if self._pipeline is None else self._pipeline.ending(self._writer.states, self._watch.left_s)
-
-    def _write(self) -> None:
-        writer = self._writer
-        for _ in range(_MOST_ROUNDS):
-            if not writer.has_all_rows():
-                self._validate()
-                self._compute()
-            self._tell(phase=Phase.WRITING, outputs_written=writer.written)
-            if self._pipeline is not None:
-                writer.check_gates()
-            try:
-                writer.write(lambda: self._tell(outputs_written=writer.written))
-            except OutputsGone as error:
-                self._log.say(f"{error.message}; they are computed again", "WARNING")
-                continue
-            return
-        raise OutputsGone("rows that were computed were gone before they were written, again and again")
-
-    def _validate(self) -> None:
-        self._tell(phase=Phase.VALIDATING)
-        for place, each in enumerate(self._job.spec.inputs):
-            if not each.HasField("expectations") or self._job.inputs[place].validation is not None:
-                continue
-            dataset = PinnedDataset(each.dataset, each.version, "")
-            report = self._peer.validate(self._job.project, dataset, each.expectations, max(1.0, self._watch.left_s), self._watch.check)
-            self._jobs.record_report(self._attempt, each.name, report)
-            self._log.say(f"input {each.name}: {report.successful_count} of {len(report.results)} expectations are met")
-            if report.status == validation_pb2.VALIDATION_STATUS_FAILED:
-                failed = [result.type for result in report.results if not result.success]
-                raise InputNotAsExpected(each.name, each.dataset, each.version, failed)
-
-    def _compute(self) -> None:
-        self._in_folder(lambda perform: self._writer.send(self._files(perform)))
-
-    def _files(self, perform: Perform) -> Mapping[str, Any]:
-        if self._pipeline is None:
-            made: Mapping[str, Any] = perform("compute")["outputs"]
-        else:
-            made = self._pipeline.files(self._writer.states, self._datasets(), perform)
-        self._tell(rows_computed=sum(each["rows"] for each in made.values()))
-        return made
-
-    def _in_folder(self, work: Callable[[Perform], None]) -> None:
-        """Has something done whose files are needed no longer than it takes."""
-        self._tell(phase=Phase.COMPUTING, rows_computed=0)
-        self._log.say("computing")
-        folder = self._scratch.new_folder()
-        try:
-            work(partial(self._performed, folder))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _datasets(self) -> dict[str, PinnedDataset]:
-        return {
-            each.name: self._peer.patient_dataset(self._job.project, each.dataset, each.version, self._watch.check)
-            for each in self._job.spec.inputs
-        }
-
-    def _performed(self, folder: Path, operation: str, **more: Any) -> Mapping[str, Any]:
-        """Does an operation in a process, with what all of them need."""
-        spill = Path(tempfile.mkdtemp(prefix="spill-", dir=folder))
-        kind = kind_of(self._job.spec)
-        arguments = {
-            **plan_arguments(self._job.spec, self._datasets(), self._settings),
-            "engine": kind.value,
-            "engine_settings": engine_settings(kind, self._job.spec.resources, self._settings, spill),
-            "folder": str(folder),
-            "most_output_bytes": self._settings.max_output_bytes,
-            **more,
-        }
-        try:
-            answer: Mapping[str, Any] = JobProcess(self._scratch, self._log).run(
-                operation, arguments, check=self._watch.check_processes, on_progress=lambda told: self._tell(**told)
-            )
-        finally:
-            self._progress = replace(self._progress, peak_memory_bytes=max(self._progress.peak_memory_bytes, self._watch.peak_bytes))
-            self._tell_last()
-        return answer
-
-    def _tell(self, **changes: Any) -> None:
-        changed = replace(self._progress, **changes, peak_memory_bytes=max(self._progress.peak_memory_bytes, self._watch.peak_bytes))
-        is_news = changed.phase != self._progress.phase or changed.outputs_written != self._progress.outputs_written
-        self._progress = changed
-        if is_news or time.monotonic() - self._told_at >= _TOLD_EVERY_S:
-            self._run.progress(changed.to_json())
-            self._told_at = time.monotonic()
-
-    def _tell_last(self) -> None:
-        """Tells how much memory it was, also where the attempt is about to end."""
-        try:
-            self._run.progress(self._progress.to_json())
-        except (Cancelled, LeaseLost):
-            return

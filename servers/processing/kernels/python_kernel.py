@@ -1,6 +1,7 @@
 """Runs people's Python functions on record batches."""
 
 from __future__ import annotations
+import __future__
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +42,9 @@ def applied(
 def _defined(node: PythonFunction) -> Callable[[Any], Any]:
     names: dict[str, Any] = {"__name__": f"step_{node.name}"}
     try:
-        exec(compile(node.source, f"<step {node.name}>", "exec"), names)  # noqa: S102 (running it is the step's purpose)
+        # What annotations name need not be there.
+        code = compile(node.source, f"<step {node.name}>", "exec", __future__.annotations.compiler_flag, dont_inherit=True)
+        exec(code, names)  # noqa: S102 (running it is the step's purpose)
     except Exception as error:
         raise _failed(node, f"its source cannot be run: {_last_words(error)}") from error
     function = names.get(node.function)

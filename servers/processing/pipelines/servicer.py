@@ -12,11 +12,11 @@ from mlops.processing.v1 import pipeline_service_pb2 as pb
 from mlops.processing.v1.pipeline_service_pb2_grpc import PipelineServiceServicer
 from mlops.processing.v1.processing_job_pb2 import ProcessingJob
 
-from servers.processing.calls import check_still_wanted
 from servers.processing.converters import job_to_proto, listing_from_proto
 from servers.processing.pipelines import converters
 from servers.processing.pipelines.pipelines import PipelineManagement
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.still_wanted import check_still_wanted
 
 
 class PipelineServicer(PipelineServiceServicer):

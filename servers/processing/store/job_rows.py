@@ -10,16 +10,17 @@ from typing import Any
 
 from mlops.ingestion.v1.validation_pb2 import ValidationReport
 from mlops.processing.v1.processing_job_pb2 import JobSpec
-from sqlalchemy import RowMapping, and_, case, func, true
+from sqlalchemy import RowMapping, func
 
 from aip_filter import Field, Schema, side_table
 from servers.processing.engines.kinds import EngineKind
-from servers.processing.records import Failure, InputState, Job, NewJob, OutputState, Progress, State, StateChange
+from servers.processing.records import Failure, InputState, Job, NewJob, OutputState, Progress, StateChange
 from servers.processing.store.pipeline_rows import RUN_COLUMNS, run_of
 from servers.processing.store.pipeline_tables import pipeline_runs
-from servers.processing.store.tables import NOT_ENDED, job_labels, jobs
+from servers.processing.store.tables import job_labels, jobs
 from servers.runtime.pages import Collection
-from servers.runtime.work import Task, TaskState
+from servers.runtime.work import Task
+from servers.runtime.work.job_state import NOT_ENDED, JobState, is_lost, is_queued, is_running, state_of
 from servers.runtime.work.task_rows import tasks
 
 JOB_LOST = "JOB_LOST"
@@ -28,18 +29,13 @@ JOB_LOST = "JOB_LOST"
 _LOST = "nobody works on this job any more, and nothing says how far it came; retry it"
 
 SOURCE = jobs.outerjoin(tasks, tasks.c.task_id == jobs.c.id).outerjoin(pipeline_runs, pipeline_runs.c.job_id == jobs.c.id)
-IS_RUNNING = and_(jobs.c.state == NOT_ENDED, tasks.c.state == TaskState.RUNNING.value)
-IS_QUEUED = and_(jobs.c.state == NOT_ENDED, tasks.c.state == TaskState.QUEUED.value)
+IS_RUNNING = is_running(jobs.c.state)
+IS_QUEUED = is_queued(jobs.c.state)
 IN_TURN = (tasks.c.priority.desc(), tasks.c.not_before, jobs.c.id)
 """The order in which jobs that wait begin."""
 
-_IS_LOST = and_(jobs.c.state == NOT_ENDED, tasks.c.task_id.is_(None))
-STATE = case(
-    (jobs.c.state != NOT_ENDED, jobs.c.state),
-    (tasks.c.task_id.is_(None), State.FAILED.value),
-    (and_(tasks.c.state == TaskState.RUNNING.value, tasks.c.cancel_requested == true()), State.CANCELLING.value),
-    else_=tasks.c.state,
-)
+_IS_LOST = is_lost(jobs.c.state)
+STATE = state_of(jobs.c.state)
 _AS_THEY_STAND = ("id", "project", "display_name", "retry_of", "creator", "create_time", "end_time")
 
 COLUMNS = (
@@ -68,7 +64,7 @@ def new_row(new: NewJob) -> dict[str, Any]:
         "retry_of": new.retry_of,
         "creator": new.creator,
         "create_time": new.create_time,
-        "history": [change_to_json(StateChange(State.QUEUED, new.create_time))],
+        "history": [change_to_json(StateChange(JobState.QUEUED, new.create_time))],
         "inputs": [{"name": each.name, "dataset": each.dataset, "version": each.version} for each in new.inputs],
         "validations": {},
         "outputs": outputs_to_json(new.outputs),
@@ -105,6 +101,10 @@ def change_to_json(change: StateChange) -> dict[str, str]:
     return {"state": change.state.value, "time": change.time.isoformat(), "reason": change.reason}
 
 
+def _change_of(row: Mapping[str, str]) -> StateChange:
+    return StateChange(JobState(row["state"]), datetime.fromisoformat(row["time"]), row["reason"])
+
+
 def failure_to_json(failure: Failure) -> dict[str, Any]:
     """Gives a failure as the row has it."""
     return {"code": failure.code, "reason": failure.reason, "message": failure.message, "metadata": dict(failure.metadata)}
@@ -119,13 +119,15 @@ def job_of(row: RowMapping, labels: Mapping[str, str]) -> Job:
     """Returns the job of a row of `SHORT` or `WHOLE`."""
     validations: Mapping[str, str] = row.get("validations") or {}
     error = Failure(13, JOB_LOST, _LOST) if row["is_lost"] else None if row["error"] is None else Failure(**row["error"])
-    state = State(row["state"])
+    state = JobState(row["state"])
     return Job(
         **{name: row[name] for name in _AS_THEY_STAND},
         labels=labels,
         spec=JobSpec.FromString(row["spec"]),
         state=state,
-        history=tuple(StateChange(State(each["state"]), datetime.fromisoformat(each["time"]), each["reason"]) for each in row["history"]),
+        history=tuple(
+            StateChange(JobState(each["state"]), datetime.fromisoformat(each["time"]), each["reason"]) for each in row["history"]
+        ),
         error=error,
         progress=Progress.of(row["progress"]),
         inputs=tuple(InputState(**each, validation=_report(validations.get(each["name"]))) for each in row["inputs"]),
@@ -158,7 +160,7 @@ LIST: Collection[RowMapping] = Collection(
     columns=SHORT,
     schema=Schema(
         {
-            "state": Field("enum", STATE, values={state.value: state.value for state in State}),
+            "state": Field("enum", STATE, values={state.value: state.value for state in JobState}),
             "engine": Field("enum", jobs.c.engine, values={kind.value: kind.value for kind in EngineKind}),
             "display_name": Field("string", jobs.c.display_name),
             "labels": Field("map", entries=side_table(job_labels, job_labels.c.job_id == jobs.c.id)),

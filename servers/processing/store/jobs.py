@@ -11,7 +11,7 @@ from typing import Any
 from mlops.ingestion.v1.validation_pb2 import ValidationReport
 from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
 
-from servers.processing.records import Failure, Job, NewJob, OutputState, State, StateChange
+from servers.processing.records import Failure, Job, NewJob, OutputState, StateChange
 from servers.processing.store.errors import JobNotFound
 from servers.processing.store.job_rows import (
     LIST,
@@ -28,10 +28,11 @@ from servers.processing.store.job_rows import (
     report_to_text,
 )
 from servers.processing.store.pipeline_tables import pipeline_runs
-from servers.processing.store.tables import NOT_ENDED, job_labels, jobs, log_lines
+from servers.processing.store.tables import job_labels, jobs, log_lines
 from servers.runtime.pages import read_page
 from servers.runtime.paging import Listing
 from servers.runtime.work import LeaseLost, Task
+from servers.runtime.work.job_state import NOT_ENDED, JobState
 from sql_engine import write
 
 _LOST_SERVER = "the server that worked on it was lost"
@@ -96,7 +97,7 @@ class Jobs:
             state = connection.execute(found).scalar_one_or_none()
         if state is None:
             raise JobNotFound(job_id, project)
-        return State(state).is_final
+        return JobState(state).is_final
 
     def page(self, project: str, listing: Listing) -> tuple[list[Job], str]:
         """Returns a page of a project's jobs, and the token of the next one. They have no plans, SQL, expectations and reports.
@@ -121,9 +122,9 @@ class Jobs:
         def take(connection: Connection) -> int:
             row = _open_row(connection, attempt.job_id)
             history = list(row["history"])
-            if history[-1]["state"] == State.RUNNING:
-                history.append(change_to_json(StateChange(State.QUEUED, now, _LOST_SERVER)))
-            history.append(change_to_json(StateChange(State.RUNNING, now)))
+            if history[-1]["state"] == JobState.RUNNING:
+                history.append(change_to_json(StateChange(JobState.QUEUED, now, _LOST_SERVER)))
+            history.append(change_to_json(StateChange(JobState.RUNNING, now)))
             values = {"history": history, "attempt": row["failures"] + 1, "attempt_token": attempt.token}
             connection.execute(update(jobs).where(jobs.c.id == attempt.job_id).values(values))
             return int(row["failures"])
@@ -133,8 +134,8 @@ class Jobs:
     def note_cancelling(self, connection: Connection, job_id: str, now: datetime) -> None:
         """Keeps that somebody wants a job that runs to end."""
         row = _open_row(connection, job_id)
-        if row["history"][-1]["state"] == State.RUNNING:
-            history = [*row["history"], change_to_json(StateChange(State.CANCELLING, now))]
+        if row["history"][-1]["state"] == JobState.RUNNING:
+            history = [*row["history"], change_to_json(StateChange(JobState.CANCELLING, now))]
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(history=history))
 
     def record_failure(self, attempt: Attempt, failure: Failure, now: datetime, *, is_retried: bool) -> None:
@@ -154,7 +155,7 @@ class Jobs:
             row = _held_row(connection, attempt)
             values: dict[str, Any] = {"error": failure_to_json(failure), "failures": row["failures"] + 1}
             if is_retried:
-                change = StateChange(State.QUEUED, now, f"{failure.reason}: {failure.message}"[:1024])
+                change = StateChange(JobState.QUEUED, now, f"{failure.reason}: {failure.message}"[:1024])
                 values["history"] = [*row["history"], change_to_json(change)]
             connection.execute(update(jobs).where(jobs.c.id == attempt.job_id).values(values))
 
@@ -193,9 +194,9 @@ class Jobs:
         row = connection.execute(select(jobs).where(jobs.c.id == task.task_id).with_for_update()).mappings().one_or_none()
         if row is None:
             return
-        state = State(task.state.value)
+        state = JobState(task.state.value)
         values = ended_values(task)
-        if state is not State.FAILED:
+        if state is not JobState.FAILED:
             values["error"] = None
         elif task.error is not None and (row["error"] is None or row["error"]["reason"] != task.error.reason):
             # Nobody raised it: a worker was lost for good, or failed in a way that it did not foresee.

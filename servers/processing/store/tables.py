@@ -9,9 +9,6 @@ from sql_engine import ExactString, ExactText, JsonText, UtcDateTime
 
 METADATA = MetaData()
 
-NOT_ENDED = ""
-"""Stands in `processing_jobs.state` as long as the task says what the state is."""
-
 BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 jobs = Table(

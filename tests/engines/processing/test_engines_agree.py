@@ -118,6 +118,12 @@ def test_all_kinds_of_joins_agree_with_a_small_side_and_a_large_one(opened: Open
     agree(opened, plan_of(TABLES, *steps, outputs=tuple(step.name for step in (*joins, *as_of))), TABLES)
 
 
+def test_scans_of_some_columns_agree(opened: Opened) -> None:
+    some = Scan("some", "events", ("word", "key"))
+    first, pairs = Top("first", "some", (), 3), CrossJoin("pairs", "some", "first")
+    agree(opened, plan_of(TABLES, some, first, pairs, outputs=("first", "pairs")), TABLES)
+
+
 def test_steps_that_are_not_joins_agree(opened: Opened) -> None:
     described = (TypedColumn("word", "VARCHAR"), TypedColumn("rows", "BIGINT"), TypedColumn("last", "VARCHAR"))
     steps: list[Step] = [

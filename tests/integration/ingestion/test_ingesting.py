@@ -14,11 +14,12 @@ import pytest
 from servers.ingestion.data_process import DataProcessDied, DataProcessUnavailable
 from servers.ingestion.ingesting import KIND, Ingesting
 from servers.ingestion.inputs import Input
-from servers.ingestion.records import Ingestion, NewIngestion, State
+from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.settings import IngestionSettings
 from servers.ingestion.store import Datasets, Ingestions, Uploads, open_store
 from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.work import TaskTable, Workers, WorkSettings
+from servers.runtime.work.job_state import JobState
 
 DONE = {
     **{"rows_read": 1, "rows_written": 1, "rows_updated": 0, "rows_rejected": 0, "version": 1, "is_refused": False, "validation": None},
@@ -98,7 +99,7 @@ def test_what_may_pass_is_tried_again_with_the_same_data(ingesting: Ingesting, p
 
     ingestion = ended(ingesting)
 
-    assert (ingestion.state, ingestion.outcome["rows_written"]) == (State.SUCCEEDED, 1)
+    assert (ingestion.state, ingestion.outcome["rows_written"]) == (JobState.SUCCEEDED, 1)
     assert processes.seen == [b"id", b"id"]
     assert processes.seen_versions == [None, None]
 
@@ -114,5 +115,5 @@ def test_what_does_not_pass_ends_it_with_its_code(ingesting: Ingesting, processe
 
     ingestion = ended(ingesting)
 
-    assert (ingestion.state, ingestion.error_reason, ingestion.outcome["error_code"]) == (State.FAILED, "DATA_PROCESS_DIED", 13)
+    assert (ingestion.state, ingestion.error_reason, ingestion.outcome["error_code"]) == (JobState.FAILED, "DATA_PROCESS_DIED", 13)
     assert len(processes.seen) == 1

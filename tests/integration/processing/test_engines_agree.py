@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from servers.processing.engines.local import LocalEngine
 from servers.processing.engines.partitioned import even_slices
 from servers.processing.plan.binding import bind
+from servers.processing.plan.nodes import CrossJoin, Scan, Top
 from servers.processing.plan.plan import Plan
 from servers.runtime.errors import DomainError
 from tests.integration.processing.plans import SCHEMAS, plans, tables
@@ -50,6 +51,18 @@ def test_every_engine_gives_the_same_rows(
 
     assert found_error == wanted_error
     assert {name: rows_of(table) for name, table in found.items()} == {name: rows_of(table) for name, table in wanted.items()}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_scan_of_some_columns_is_moved_whole(split: Any) -> None:
+    rows = pa.table({"key": [1, 2, 3], "word": ["a", "b", "c"], "other": [1.5, 2.5, 3.5]})
+    some = Scan("some", "rows", ("word", "key"))
+    for steps in ((some, Top("out", "some", (), 2)), (some, CrossJoin("out", "some", "some"))):
+        bound = bind(Plan(steps, ("out",)), {"rows": rows.schema})
+
+        found = results(partitioned(3, lambda _: True, split), bound, {"rows": rows})
+
+        assert rows_of(found["out"]) == rows_of(results(LocalEngine(LIMITS), bound, {"rows": rows})["out"])
 
 
 def _attempted(work: Callable[[], dict[str, pa.Table]]) -> tuple[dict[str, pa.Table], str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta, timezone
 from operator import itemgetter
 
@@ -19,6 +20,7 @@ from aip_filter import (
     page_in_memory,
     parse_order_by,
 )
+from aip_filter.paging import _seal
 from sql_engine import ExactString, UtcDateTime
 
 ROWS = Table("rows", MetaData(), Column("id", Integer, primary_key=True), Column("name", ExactString(9)), Column("time", UtcDateTime()))
@@ -82,6 +84,32 @@ def test_a_token_whose_values_do_not_fit_the_columns_is_refused():
     for last in ([], [1], ["a", "b"], [True, 1], [1, 1], ["a", 1, 2], ["a", True]):
         with pytest.raises(PageTokenError):
             keyset_after([(ROWS.c.name, False), (ROWS.c.id, False)], last)
+
+
+@pytest.mark.parametrize("value", ["a\0", "\ud800"])
+def test_texts_that_no_database_takes_are_refused(value):
+    with pytest.raises(PageTokenError):
+        keyset_after([(ROWS.c.name, False)], [value])
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
+def test_numbers_that_no_database_takes_are_refused(value):
+    with pytest.raises(PageTokenError):
+        keyset_after([(ROWS.c.id, False)], [value])
+
+
+def test_a_sealed_time_without_a_zone_is_refused():
+    values = '[{"t":"2026-01-01T00:00:00"}]'
+    token = base64.urlsafe_b64encode(_seal(values, "", "", "") + values.encode()).decode()
+    with pytest.raises(PageTokenError):
+        decode_page_token(token)
+
+
+def test_a_sealed_value_that_is_nested_endlessly_is_refused():
+    values = "[" * 5000
+    token = base64.urlsafe_b64encode(_seal(values, "", "", "") + values.encode()).decode()
+    with pytest.raises(PageTokenError):
+        decode_page_token(token)
 
 
 @pytest.fixture(scope="module")

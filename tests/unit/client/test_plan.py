@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from mlmesh.errors import InvalidArgument
 from mlmesh.plan import Relation, asc, desc, scan
-from mlmesh.plans import plan_message
+from mlmesh.plan_messages import plan_message
 from mlops.processing.v1 import plan_pb2
 
 
@@ -137,7 +137,7 @@ class TestNames:
     def test_they_are_the_same_in_every_process(self) -> None:
         program = """
 from mlmesh.plan import scan
-from mlmesh.plans import plan_message
+from mlmesh.plan_messages import plan_message
 flights = scan("flights")
 joined = flights.filter("a").join(flights.filter("b"), "id").join(scan("f-2").sample(.5), "id")
 plan, names = plan_message([joined, flights])

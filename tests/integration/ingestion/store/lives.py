@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
-from servers.ingestion.records import Ingestion, NewIngestion, State
+from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store import Ingestions
 from servers.runtime.work import Failure, Lease, NewTask, TaskTable
+from servers.runtime.work.job_state import JobState
 from sql_engine import write
 from tests.integration.runtime.work.conftest import Clock
 
@@ -59,18 +60,18 @@ class Lives:
         [lease] = self.tasks.claim("worker", [f"ingest-{ingestion_id}"], lease_s=LEASE_S)
         return lease
 
-    def bring(self, ingestion_id: str, state: State) -> None:
+    def bring(self, ingestion_id: str, state: JobState) -> None:
         """Brings one that waits into a state."""
-        if state is State.QUEUED:
+        if state is JobState.QUEUED:
             return
         lease = self.claim(ingestion_id)
-        if state in (State.CANCELLING, State.CANCELLED):
+        if state in (JobState.CANCELLING, JobState.CANCELLED):
             self.tasks.cancel(ingestion_id)
-        if state is State.SUCCEEDED:
+        if state is JobState.SUCCEEDED:
             self.succeed(lease)
-        elif state is State.FAILED:
+        elif state is JobState.FAILED:
             self.tasks.fail(lease, FAILURE)
-        elif state is State.CANCELLED:
+        elif state is JobState.CANCELLED:
             self.tasks.end_cancelled(lease)
 
     def succeed(self, lease: Lease) -> None:

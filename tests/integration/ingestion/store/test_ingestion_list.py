@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from aip_filter import FilterError, OrderByError, PageTokenError
-from servers.ingestion.records import Ingestion, State
+from servers.ingestion.records import Ingestion
 from servers.ingestion.store import Ingestions
 from servers.runtime.paging import Listing
 from servers.runtime.work import TaskTable
+from servers.runtime.work.job_state import JobState
 from sql_engine import begin_write
 from tests.integration.ingestion.store.conftest import OpenedStores
 from tests.integration.ingestion.store.lives import Lives, statements
@@ -28,9 +29,9 @@ FILTERS: list[tuple[str, Meets]] = [
     ('dataset = "a"', lambda one: one.dataset == "a"),
     ('dataset : "a" AND NOT mode = UPSERT', lambda one: "a" in one.dataset and one.mode != "UPSERT"),
     ('creator = "ad*" OR dataset > "b"', lambda one: one.creator.startswith("ad") or one.dataset > "b"),
-    *((f'state = "{state}"', lambda one, state=state: one.state is state) for state in State),
-    ("state != FAILED", lambda one: one.state is not State.FAILED),
-    ("state = RUNNING OR state = succeeded", lambda one: one.state in (State.RUNNING, State.SUCCEEDED)),
+    *((f'state = "{state}"', lambda one, state=state: one.state is state) for state in JobState),
+    ("state != FAILED", lambda one: one.state is not JobState.FAILED),
+    ("state = RUNNING OR state = succeeded", lambda one: one.state in (JobState.RUNNING, JobState.SUCCEEDED)),
     ("end_time:*", lambda one: one.end_time is not None),
     (f'end_time >= "{LATER.isoformat()}"', lambda one: one.end_time is not None and one.end_time >= LATER),
     (f'NOT end_time >= "{LATER.isoformat()}"', lambda one: one.end_time is None or one.end_time < LATER),
@@ -65,7 +66,7 @@ def filled(engine: Engine) -> Filled:
     lives = Lives(engine, ingestions, TaskTable(engine, clock=clock, on_end=ingestions.end), clock)
     known = []
     for number in range(COUNT):
-        name, state = f"{number * 7 % COUNT:02}", list(State)[number % 6]
+        name, state = f"{number * 7 % COUNT:02}", list(JobState)[number % 6]
         # Several have the same time, and datasets differ by case only.
         asked: dict[str, Any] = {
             "dataset": ("a", "A", "ab", "b", "ä")[number % 5],
@@ -81,7 +82,7 @@ def filled(engine: Engine) -> Filled:
     with begin_write(engine) as connection:
         lost = lives.new("lost", create_time=START)
         ingestions.add(connection, lost, None)
-    known.append(Ingestion("lost", "default", lost.dataset, "", lost.mode, State.FAILED, lost.creator, START))
+    known.append(Ingestion("lost", "default", lost.dataset, "", lost.mode, JobState.FAILED, lost.creator, START))
     lives.begin("elsewhere", project="another")
     return Filled(engine, ingestions, known)
 

@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
-from servers.ingestion.records import Ingestion, State
+from servers.ingestion.records import Ingestion
 from servers.ingestion.store import IngestionNotFound, Ingestions
 from servers.ingestion.store.inputs import PART_BYTES
 from servers.ingestion.store.tables import ingestion_inputs
 from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, TaskState, TaskTable
+from servers.runtime.work.job_state import JobState
 from servers.runtime.work.task_rows import tasks as task_rows
 from sql_engine import begin_write, write
 from tests.integration.ingestion.store.lives import FAILURE, LEASE_S, OUTCOME, Lives, statements
@@ -35,7 +36,7 @@ def test_an_ingestion_comes_back_as_it_was_added(lives: Lives) -> None:
         dataset="d" * 127,
         source="s" * 2048,
         mode="UPSERT",
-        state=State.QUEUED,
+        state=JobState.QUEUED,
         creator="ö" * 255,
         create_time=new.create_time,
     )
@@ -69,12 +70,12 @@ def test_its_state_is_that_of_its_task_until_it_has_succeeded(lives: Lives, cloc
     ended = lives.found()
 
     assert (begun, reported, cancelling) == (
-        replace(waiting, state=State.RUNNING, start_time=waiting.create_time + timedelta(seconds=1)),
+        replace(waiting, state=JobState.RUNNING, start_time=waiting.create_time + timedelta(seconds=1)),
         replace(begun, rows_read=7),
-        replace(reported, state=State.CANCELLING),
+        replace(reported, state=JobState.CANCELLING),
     )
     end_time = waiting.create_time + timedelta(seconds=2)
-    assert ended == replace(begun, state=State.SUCCEEDED, end_time=end_time, rows_read=9, outcome=OUTCOME)
+    assert ended == replace(begun, state=JobState.SUCCEEDED, end_time=end_time, rows_read=9, outcome=OUTCOME)
 
 
 def test_one_that_fails_says_why_and_how_far_it_came(lives: Lives, clock: Clock) -> None:
@@ -85,7 +86,7 @@ def test_one_that_fails_says_why_and_how_far_it_came(lives: Lives, clock: Clock)
     lives.tasks.fail(lease, FAILURE)
     ended = lives.found()
 
-    assert (ended.state, ended.error_reason, ended.error_message) == (State.FAILED, FAILURE.reason, FAILURE.message)
+    assert (ended.state, ended.error_reason, ended.error_message) == (JobState.FAILED, FAILURE.reason, FAILURE.message)
     assert (ended.rows_read, ended.outcome, ended.end_time) == (7, None, clock.now)
 
 
@@ -94,7 +95,7 @@ def test_a_failure_that_is_tried_again_is_none_yet(lives: Lives) -> None:
     lives.tasks.fail(lives.claim(), FAILURE, retry_after_s=5)
     again = lives.found()
 
-    assert (again.state, again.error_reason, again.end_time) == (State.QUEUED, "", None)
+    assert (again.state, again.error_reason, again.end_time) == (JobState.QUEUED, "", None)
 
 
 def test_one_that_waits_is_cancelled_at_once(lives: Lives, clock: Clock) -> None:
@@ -102,7 +103,7 @@ def test_one_that_waits_is_cancelled_at_once(lives: Lives, clock: Clock) -> None
     lives.tasks.cancel("one")
     ended = lives.found()
 
-    assert (ended.state, ended.start_time, ended.end_time) == (State.CANCELLED, None, clock.now)
+    assert (ended.state, ended.start_time, ended.end_time) == (JobState.CANCELLED, None, clock.now)
     assert kept_parts(lives.engine) == 0
 
 
@@ -112,7 +113,7 @@ def test_one_whose_worker_disappeared_for_good_has_failed(lives: Lives, clock: C
     clock.advance(LEASE_S)
 
     assert lives.tasks.end_lost(["ingest-one"]) == 1
-    assert (lives.found().state, lives.found().error_reason) == (State.FAILED, "WORK_LOST")
+    assert (lives.found().state, lives.found().error_reason) == (JobState.FAILED, "WORK_LOST")
 
 
 def test_one_without_a_task_has_failed(lives: Lives) -> None:
@@ -120,12 +121,12 @@ def test_one_without_a_task_has_failed(lives: Lives) -> None:
         lives.ingestions.add(connection, lives.new(), None)
     lost = lives.found()
 
-    assert (lost.state, lost.error_reason, lost.end_time) == (State.FAILED, "TASK_LOST", None)
+    assert (lost.state, lost.error_reason, lost.end_time) == (JobState.FAILED, "TASK_LOST", None)
     assert "ingest again" in lost.error_message
 
 
-@pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
-def test_what_has_ended_stays_when_its_task_is_purged(lives: Lives, clock: Clock, state: State) -> None:
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
+def test_what_has_ended_stays_when_its_task_is_purged(lives: Lives, clock: Clock, state: JobState) -> None:
     lives.begin()
     lease = lives.claim()
     lives.tasks.report(lease, {"rows_read": 7})
@@ -137,7 +138,7 @@ def test_what_has_ended_stays_when_its_task_is_purged(lives: Lives, clock: Clock
     assert lives.tasks.purge(0) == 1
     assert lives.tasks.get("one") is None
     assert lives.found() == before
-    assert before.rows_read == (9 if state is State.SUCCEEDED else 7)
+    assert before.rows_read == (9 if state is JobState.SUCCEEDED else 7)
 
 
 def test_an_ingestion_and_its_task_end_together_or_not_at_all(lives: Lives) -> None:
@@ -186,7 +187,7 @@ def test_an_outcome_of_nothing_is_refused(lives: Lives) -> None:
 
 def test_an_overtaken_attempt_does_not_replace_the_outcome(lives: Lives) -> None:
     lives.begin()
-    lives.bring("one", State.SUCCEEDED)
+    lives.bring("one", JobState.SUCCEEDED)
     before = lives.found()
 
     with pytest.raises(IngestionNotFound), begin_write(lives.engine) as connection:
@@ -219,7 +220,7 @@ def test_bytes_come_back_and_go_when_the_ingestion_ends(lives: Lives, data: byte
     lives.begin(data=data)
     lives.begin("two", b"stays")
     is_same = lives.ingestions.work_of("one")[2] == data
-    lives.bring("one", State.SUCCEEDED)
+    lives.bring("one", JobState.SUCCEEDED)
 
     assert is_same
     assert lives.ingestions.work_of("one")[2] is None
@@ -254,7 +255,7 @@ def test_what_ended_long_ago_is_purged_in_batches_and_nothing_else(
     lives: Lives, ingestions: Ingestions, tasks: TaskTable, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("servers.ingestion.store.ingestions.PURGE_BATCH", 2)
-    for number, state in enumerate((State.SUCCEEDED, State.FAILED, State.CANCELLED)):
+    for number, state in enumerate((JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)):
         lives.begin(f"old-{number}", b"data")
         lives.bring(f"old-{number}", state)
     lives.begin("lost")
@@ -262,7 +263,7 @@ def test_what_ended_long_ago_is_purged_in_batches_and_nothing_else(
     lives.begin("old-and-waiting", b"data")
     clock.now += timedelta(days=1)
     lives.begin("new")
-    lives.bring("new", State.SUCCEEDED)
+    lives.bring("new", JobState.SUCCEEDED)
     with lives.engine.begin() as connection:
         connection.execute(delete(task_rows).where(task_rows.c.task_id == "lost"))
 
