@@ -59,7 +59,7 @@ def whole_number(value: int, what: str, least: int = -(2**63)) -> int:
 
 
 def column_names(value: Names, what: str) -> tuple[str, ...]:
-    """The names of columns; none is some, too."""
+    """The names of columns, of which there may be none."""
     if isinstance(value, str):
         return (some_text(value, what),)
     if not isinstance(value, Iterable):
