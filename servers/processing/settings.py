@@ -35,10 +35,10 @@ class ProcessingSettings(ServerSettings):
     idle_process_s: float = Field(default=60.0, ge=0)
     """How long a process that looks at plans is kept without work, in seconds: starting one takes about a second."""
 
-    default_memory_mib: int = Field(default=1024, ge=384)
+    default_memory_mib: int = Field(default=1024, ge=432)
     """Memory of a job that asks for none, in MiB."""
 
-    max_memory_mib: int = Field(default=8192, ge=384)
+    max_memory_mib: int = Field(default=8192, ge=432)
     """Most memory that a job may ask for, in MiB. All jobs that run together may have this, times `concurrent_jobs`."""
 
     default_threads: int = Field(default=2, ge=1, le=4096)

@@ -13,13 +13,17 @@ from servers.processing.errors import JobTooLarge
 from servers.processing.settings import ProcessingSettings
 
 _MIB = 1 << 20
-_BASE_MIB = 256
+_BASE_MIB = 336
 """What a process has with DuckDB, pyarrow and deltalake loaded, and chunks of rows on their way."""
+_LEAST_MIB = 96
+"""Less than this above it is no memory to work with."""
 _WORKER_MIB = 192
 """The same of a worker of a distributed engine."""
 _DATABASE_SHARE = 0.6
 """DuckDB's own limit does not count all that it allocates."""
 _STORE_SHARE = 0.3
+_DATABASE_THREAD_MIB = 96
+"""Each thread of DuckDB holds blocks that it cannot spill; with less for each, sorts and joins fail instead of spilling."""
 
 
 def filled(asked: JobResources, settings: ProcessingSettings) -> JobResources:
@@ -39,8 +43,8 @@ def filled(asked: JobResources, settings: ProcessingSettings) -> JobResources:
     if timeout_s > most_s:
         raise JobTooLarge("spec.resources.timeout", f"is {timeout_s:g} s; at most {most_s:g} s are allowed (max_timeout_s)")
     found.timeout.FromMilliseconds(int(1000 * (timeout_s or settings.default_timeout_s)))
-    if found.memory_mib < _BASE_MIB + 128:
-        raise JobTooLarge("spec.resources.memory_mib", f"is {found.memory_mib}; a job needs at least {_BASE_MIB + 128} MiB to begin")
+    if found.memory_mib < _BASE_MIB + _LEAST_MIB:
+        raise JobTooLarge("spec.resources.memory_mib", f"is {found.memory_mib}; a job needs at least {_BASE_MIB + _LEAST_MIB} MiB to begin")
     return found
 
 
@@ -66,10 +70,11 @@ def engine_settings(kind: EngineKind, resources: JobResources, settings: Process
     usable = (resources.memory_mib - _BASE_MIB) * _MIB
     common = {"spill_folder": str(spill_folder), "partitions": resources.partitions, "address": addresses(settings)[kind]}
     if kind is EngineKind.LOCAL:
+        memory_bytes = int(usable * _DATABASE_SHARE)
         return {
             **common,
-            "task_memory_bytes": int(usable * _DATABASE_SHARE),
-            "task_threads": resources.threads,
+            "task_memory_bytes": memory_bytes,
+            "task_threads": max(min(resources.threads, memory_bytes // (_DATABASE_THREAD_MIB * _MIB)), 1),
             "spill_bytes": settings.max_spill_bytes,
         }
     workers = resources.threads
