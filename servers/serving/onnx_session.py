@@ -12,20 +12,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-# Otherwise it reports its use to its makers, and keeps an identifier of the machine in the user's cache. It looks when it is imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime
-from onnxruntime import RunOptions as RunOptions
 
 from servers.serving.errors import ModelLoadFailed, ModelRunRefused, PredictionTooLarge
 from servers.serving.signature import BY_ONNX_NAME, DYNAMIC, Signature, TensorSpec
 from servers.serving.single_row_run import SingleRowRun
 from servers.serving.tensors import Feeds
+
+if TYPE_CHECKING:
+    from onnxruntime import RunOptions
 
 _BFLOAT16 = 16
 """`TensorProto.BFLOAT16`, which I/O binding takes where numpy has no type."""
@@ -54,6 +51,7 @@ class OnnxSession:
     """
 
     def __init__(self, model: Path | bytes, *, intra_op_threads: int = 1, is_alone: bool = False) -> None:
+        onnxruntime = _onnxruntime()
         options = onnxruntime.SessionOptions()
         if is_alone:
             _register_exact_arena()
@@ -162,8 +160,24 @@ class OnnxSession:
         return [_bits(value) if specs[name].datatype == "BF16" else value.numpy() for name, value in zip(names, values, strict=True)]
 
 
+def run_options() -> RunOptions:
+    """Returns options for one run."""
+    options: RunOptions = _onnxruntime().RunOptions()
+    return options
+
+
+def _onnxruntime() -> Any:
+    """Returns the module: only a process with a model needs the 20 MB that it takes."""
+    # Otherwise it reports its use to its makers, and keeps an identifier of the machine in the user's cache. It looks when it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 def _register_exact_arena() -> None:
     """Makes the arena that sessions share which ask for it. Not for several: what one of them took never comes back (ADR 42)."""
+    onnxruntime = _onnxruntime()
     memory = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
     # No limit, as much as is requested, and ONNX Runtime's own choices.
     onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(0, _AS_REQUESTED, -1, -1))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from servers.serving.signature import DYNAMIC, Signature, TensorSpec
 from servers.serving.tensors import Feeds
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _MAX_BYTES = 64 * 1024
 """Inputs and outputs together; beyond it, copying costs more than binding saves."""

@@ -10,7 +10,7 @@ from servers.serving.model_process.frames import MalformedFrame
 from servers.serving.model_process.interrupts import InterruptReceiver
 from servers.serving.model_process.messages import LOAD, Answer, Load, Ready, Refusal, Run
 from servers.serving.model_process.packed_tensors import NamedTensor
-from servers.serving.onnx_session import OnnxSession, RunOptions
+from servers.serving.onnx_session import OnnxSession, run_options
 
 _NO_MEMORY = "bad_alloc"
 """What ONNX Runtime says where its own allocator was not the one that failed."""
@@ -51,7 +51,7 @@ class ModelRunner:
         if any(index >= len(specs) for index in indexes):
             raise MalformedFrame(f"the model has {len(specs)} outputs")
         feeds = {tensor.name: tensor.array for tensor in request.inputs}
-        options = RunOptions()
+        options = run_options()
         interrupts.begin(request.call, partial(setattr, options, "terminate", True))
         try:
             arrays = self._session.run(feeds, request.outputs, options)

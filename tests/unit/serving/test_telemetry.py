@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[3]
 @pytest.mark.parametrize(
     "load",
     [
-        "import servers.serving.onnx_session",
+        "from servers.serving.onnx_session import run_options\nrun_options()",
         "from model_management.onnx_export.agreement import run_onnx\ntry: run_onnx(b'', {})\nexcept Exception: pass",
         "import demo.flights.predictions",
     ],
