@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import duckdb
 import pyarrow as pa
 
-from servers.processing.kernels.session import locked_down
 from servers.processing.plan.errors import (
     DuplicateColumn,
     InvalidExpression,
@@ -27,10 +26,11 @@ from servers.processing.plan.errors import (
 from servers.processing.plan.limits import PlanLimits
 from servers.processing.plan.lowering import lowered
 from servers.processing.plan.names import folded, is_column_name, quoted
-from servers.processing.plan.nodes import Node, PythonFunction, Scan, TypedColumn, inputs_of
+from servers.processing.plan.nodes import Aggregate, AsOfJoin, Node, PythonFunction, Scan, TypedColumn, inputs_of
 from servers.processing.plan.plan import Plan, in_order
 from servers.processing.plan.selects import KEY_NUMBER, Columns, Select, select_of
 from servers.processing.plan.types import TRAVELLING, normal_type, travelling_field
+from servers.runtime.duckdb_session import locked_down
 
 _CARET = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _CANDIDATES = re.compile(r"\n.*Candidate functions:.*|\nYou might need to add explicit type casts.*", re.DOTALL)
@@ -128,7 +128,7 @@ class _Binder:
         self._add(node, tuple(self.columns(name) for name in inputs), tuple(map(_relation, inputs)))
 
     def _add(self, node: Node, inputs: Sequence[Columns], relations: Sequence[str]) -> None:
-        select = select_of(node, inputs, self._limits)
+        select = select_of(node, inputs, self._limits, self._unique(node))
         result = self._types(select.template.over(*relations), select.names)
         columns = node.schema if isinstance(node, PythonFunction) else result
         for column in columns:
@@ -138,6 +138,12 @@ class _Binder:
                 )
         self._connection.execute(f"CREATE TABLE {_relation(node.name)} ({_definitions(columns)})")
         self.nodes[node.name] = BoundNode(node, select, columns, pa.schema([travelling_field(each.name, each.type) for each in columns]))
+
+    def _unique(self, node: Node) -> tuple[str, ...]:
+        """The columns that no two rows which are looked up have alike, as far as that is plain."""
+        if not isinstance(node, AsOfJoin) or not isinstance(looked_up := self.nodes[node.right].node, Aggregate):
+            return ()
+        return tuple(key.name for key in looked_up.keys)
 
     def _types(self, sql: str, names: tuple[str, ...]) -> Columns:
         try:

@@ -39,6 +39,8 @@ _BYTES = {
 }  # fmt: skip
 _NESTED_BYTES = 64
 _OTHER_BYTES = 8
+_MOST = 2**63 - 1
+"""Many pairs of pairs are more than a message can say."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ def estimates(plan: BoundPlan, sizes: Mapping[str, InputSize]) -> dict[str, Esti
     found: dict[str, Estimate] = {}
     for name, bound in plan.nodes.items():
         inputs = [found[each] for each in inputs_of(bound.node)]
-        rows = max(0, math.ceil(_rows(bound, inputs, sizes)))
-        size = math.ceil(rows * _row_bytes(bound, plan, sizes))
-        found[name] = Estimate(rows, size, _held(bound, inputs, size))
+        rows = min(max(0, math.ceil(_rows(bound, inputs, sizes))), _MOST)
+        size = min(math.ceil(rows * _row_bytes(bound, plan, sizes)), _MOST)
+        found[name] = Estimate(rows, size, min(_held(bound, inputs, size), _MOST))
     return found
 
 

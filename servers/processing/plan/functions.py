@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from functools import cache
 
-from servers.processing.kernels.session import thread_session
+from servers.runtime.duckdb_session import thread_session
 
 
 class FunctionKind(Enum):

@@ -13,8 +13,8 @@ from typing import Any
 
 import duckdb
 
-from servers.processing.kernels.session import thread_session
 from servers.processing.plan.errors import PlanTooLarge
+from servers.runtime.duckdb_session import thread_session
 
 Tree = dict[str, Any]
 

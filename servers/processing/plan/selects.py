@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -76,13 +76,19 @@ class TypedKey:
     type: str
 
 
-def select_of(node: Node, inputs: Sequence[Columns], limits: PlanLimits) -> Select:
+def select_of(node: Node, inputs: Sequence[Columns], limits: PlanLimits, unique: Collection[str] = ()) -> Select:
     """Returns the SELECT of a node whose inputs have these columns.
+
+    Args:
+        node: The node.
+        inputs: Columns of each input.
+        limits: Of expressions and names.
+        unique: Columns of the last input that no two of its rows have alike; empty where that is not known.
 
     Raises:
         InvalidPlan: INVALID_ARGUMENT: an expression, name or key is wrong.
     """
-    select = _of(node, inputs, limits)
+    select = _of(node, inputs, limits, unique)
     _check_names(select.names, limits, is_lowered="." in node.name)
     return select
 
@@ -121,12 +127,12 @@ def joined_names(left: Names, right: Names, suffix: str) -> dict[str, str]:
     return {name: name if left.found(name) is None else f"{name}{suffix}" for name in right.names}
 
 
-def _of(node: Node, inputs: Sequence[Columns], limits: PlanLimits) -> Select:
+def _of(node: Node, inputs: Sequence[Columns], limits: PlanLimits, unique: Collection[str]) -> Select:
     match node:
         case Join() | CrossJoin():
             return _join(node, inputs[0], inputs[1], limits)
         case AsOfJoin():
-            return _as_of_join(node, inputs[0], inputs[1])
+            return _as_of_join(node, inputs[0], inputs[1], unique)
         case Union():
             return _union(node, inputs)
         case _:
@@ -277,7 +283,7 @@ def _join(node: Join | CrossJoin, left: Columns, right: Columns, limits: PlanLim
     return Select(Template((start, 0, middle.format(f"{node.kind.value} JOIN"), 1, on)), result, keep)
 
 
-def _as_of_join(node: AsOfJoin, left: Columns, right: Columns) -> Select:
+def _as_of_join(node: AsOfJoin, left: Columns, right: Columns, unique: Collection[str]) -> Select:
     if node.kind not in (JoinKind.INNER, JoinKind.LEFT):
         raise InvalidStep(f"an as-of join is INNER or LEFT, not {node.kind.value}")
     left_names, right_names = names_of(left), names_of(right)
@@ -286,6 +292,15 @@ def _as_of_join(node: AsOfJoin, left: Columns, right: Columns) -> Select:
     left_time, right_time = left_names.column(node.left_time, "left_time"), right_names.column(node.right_time, "right_time")
     time_type = _time_type(left_time, right_time, types_of(left), types_of(right))
     keys = key_types(node, left, right)
+    kept: tuple[Mapping[str, str], ...] = ({name: name for name in left_names.names}, {})
+    compared = {right_time: time_type, **{key.right: key.type for key in keys}}
+    if unique and set(unique) <= compared.keys() and node.tolerance is None and compared.items() <= types_of(right).items():
+        # At most one row is the newest: nothing has to be looked up, and no tie broken.
+        conditions = [f"{_cast(key.left, key.type)} = {quoted(renamed[key.right])}" for key in keys]
+        conditions.append(f"{_cast(left_time, time_type)} {'>' if node.is_strict else '>='} {quoted(renamed[right_time])}")
+        start = f"SELECT {listed(result)} FROM (SELECT {listed(left_names.names)} FROM "
+        middle = f") AS left_side ASOF {node.kind.value} JOIN (SELECT {_renaming(renamed)} FROM "
+        return Select(Template((start, 0, middle, 1, f") AS right_side ON {' AND '.join(conditions)}")), result, kept)
     taken = {folded(name) for name in (*result, *right_names.names)}
     matched, *places = _fresh(("matched_time", *(f"matched_key_{place}" for place in range(len(keys)))), taken)
     key_columns = [f"{_cast(key.right, key.type)} AS {quoted(place)}" for key, place in zip(keys, places, strict=True)]
@@ -309,7 +324,7 @@ def _as_of_join(node: AsOfJoin, left: Columns, right: Columns) -> Select:
         f"QUALIFY row_number() OVER (PARTITION BY {internal} ORDER BY {', '.join(others)}) = 1) "
         f"SELECT {listed(result)} FROM matched {node.kind.value} JOIN payload USING ({internal})",
     )
-    return Select(Template(parts), result, ({name: name for name in left_names.names}, {}))
+    return Select(Template(parts), result, kept)
 
 
 def _time_type(left: str, right: str, left_types: Mapping[str, str], right_types: Mapping[str, str]) -> str:

@@ -8,9 +8,9 @@ from functools import lru_cache
 import duckdb
 import pyarrow as pa
 
-from servers.processing.kernels.session import thread_session
 from servers.processing.plan.errors import TypeMismatch, UnsupportedType, shown
 from servers.processing.plan.names import quoted
+from servers.runtime.duckdb_session import thread_session
 
 _NUMBERS = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
 _WHOLE_NUMBERS = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")

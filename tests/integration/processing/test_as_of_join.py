@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from servers.processing.engines.local import LocalEngine
-from servers.processing.plan.nodes import AsOfJoin, JoinKey, JoinKind, Scan
+from servers.processing.plan.nodes import Aggregate, AsOfJoin, Column, JoinKey, JoinKind, Scan
 from tests.integration.processing.relations import LIMITS, bound, local, partitioned, results, rows_of
 
 START = datetime(2026, 3, 29, tzinfo=UTC)
@@ -101,6 +101,34 @@ def test_the_newest_row_that_is_not_newer_is_found(
 def _wanted(wanted: list[tuple[Any, ...]], schema: pa.Schema, time_of: Any) -> pa.Table:
     columns = [[time_of(row[place]) if place in (1, 5) and row[place] is not None else row[place] for row in wanted] for place in range(8)]
     return pa.table([pa.array(each, field.type) for each, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+@pytest.mark.parametrize("kind", TIMES)
+@settings(max_examples=25)
+@given(left=rows, right=rows, is_strict=st.booleans(), keeps_left=st.booleans(), has_keys=st.booleans(), is_cut=st.booleans())
+def test_rows_that_are_known_to_be_unique_are_found_like_others(
+    kind: str, left: Any, right: Any, is_strict: bool, keeps_left: bool, has_keys: bool, is_cut: bool
+) -> None:
+    time_type, time_of = TIMES[kind]
+
+    def table(given_rows: list[Any]) -> pa.Table:
+        times = [None if row[1] is None else time_of(row[1]) for row in given_rows]
+        return pa.table({"key": pa.array([row[0] for row in given_rows], pa.int32()), "time": pa.array(times, time_type)})
+
+    inputs = {"left": table(left), "right": table(right)}
+    keys = ("key",) if has_keys else ()
+    groups = Aggregate("groups", "right", tuple(Column(name, name) for name in (*keys, "time")), (Column("rows", "count(*)"),))
+    given_keys = tuple(JoinKey(name, name) for name in keys)
+    kind_of_join = JoinKind.LEFT if keeps_left else JoinKind.INNER
+    join = AsOfJoin("found", "left", "groups", given_keys, "time", "time", None, is_strict, kind_of_join)
+    engine = partitioned(3) if is_cut else LocalEngine(LIMITS)
+    scans = (Scan("left", "left"), Scan("right", "right"))
+    kept = {"left": inputs["left"], "groups": local(inputs, scans[1], groups)}
+
+    found = results(engine, bound(inputs, *scans, groups, join), inputs)["found"]
+
+    assert rows_of(found) == rows_of(local(kept, Scan("left", "left"), Scan("groups", "groups"), join))
+    assert "payload" not in bound(inputs, *scans, groups, join).nodes["found"].select.template.over("l", "r")
 
 
 def test_a_tolerance_holds_for_times_that_are_far_apart() -> None:

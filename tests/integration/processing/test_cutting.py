@@ -11,6 +11,7 @@ from servers.processing.plan.explain import explained
 from servers.processing.plan.nodes import (
     Aggregate,
     Column,
+    CrossJoin,
     Deduplicate,
     Filter,
     Join,
@@ -238,3 +239,12 @@ def test_small_is_what_the_estimates_say() -> None:
     assert found["a"].rows == 100
     assert smaller_than(found["a"].bytes, found)("a")
     assert not smaller_than(found["a"].bytes, found)("e")
+
+
+def test_an_estimate_is_never_more_than_a_message_can_say() -> None:
+    pairs = [CrossJoin(f"c{number}", f"c{number - 1}" if number else "e", "e", right_suffix=f"_{number}") for number in range(8)]
+    plan = bound(TABLES, EVENTS, *pairs, outputs=("c7",))
+
+    found = estimates(plan, {"events": InputSize(10_000_000)})
+
+    assert found["c7"].rows == found["c7"].bytes == 2**63 - 1
