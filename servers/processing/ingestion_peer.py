@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 from mlops.ingestion.v1 import ingestion_pb2, profile_service_pb2, upload_service_pb2
 from mlops.ingestion.v1 import ingestion_service_pb2 as pb
 from mlops.ingestion.v1.ingestion_service_pb2_grpc import DataIngestionServiceStub
@@ -24,8 +21,8 @@ from mlops.ingestion.v1.validation_pb2 import ValidationReport
 from mlops.processing.v1.processing_job_pb2 import JobOutput
 
 from servers.processing.errors import IngestionUnavailable
-from servers.runtime.data_process.errors import OperationFailed
 from servers.runtime.errors import DomainError
+from servers.runtime.peer_calls import Check, PeerCalls, beside, error_of_status, is_passing
 
 SERVICES = (
     "mlops.ingestion.v1.DataIngestionService",
@@ -33,17 +30,8 @@ SERVICES = (
     "mlops.ingestion.v1.DatasetProfileService",
 )
 
-Check = Callable[[], None]
-
 _LOGGER = logging.getLogger(__name__)
-_Answer = TypeVar("_Answer")
 _PIECE_BYTES = 1024 * 1024
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 2.0
-_CHECK_S = 0.1
-_PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-_REPEATED = frozenset({"REQUEST_RUNNING", "TOO_MANY_UPLOADS"})
-_REFUSED = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _EMPTY_FILE = "rows.parquet"
 
@@ -77,7 +65,7 @@ class IngestionPeer:
         self._data = None if channel is None else DataIngestionServiceStub(channel)
         self._uploads = None if channel is None else DataUploadServiceStub(channel)
         self._profiles = None if channel is None else DatasetProfileServiceStub(channel)
-        self._patience_s = patience_s
+        self._calls = PeerCalls("ingestion", "processing", IngestionUnavailable, patience_s)
 
     def dataset(self, project: str, name: str, version: int | None) -> PinnedDataset:
         """Returns a version of a dataset; the newest where none is named.
@@ -87,19 +75,19 @@ class IngestionPeer:
             IngestionUnavailable: The server does not answer.
         """
         request = pb.GetDatasetRequest(project=project, name=name, version=version)
-        found = _answered(lambda: self._served.GetDataset(request))
+        found = self._calls.answered(lambda: self._served.GetDataset(request))
         return PinnedDataset(name, found.version, found.uri, found.create_time.ToJsonString())
 
     def patient_dataset(self, project: str, name: str, version: int | None, check: Check) -> PinnedDataset:
         """The same, for a job: waits for a server that does not answer."""
-        return self._patiently(lambda: self.dataset(project, name, version), check)
+        return self._calls.patiently(lambda: self.dataset(project, name, version), check)
 
     def profile(self, project: str, name: str, version: int, timeout_s: float, check: Check) -> profile_service_pb2.DatasetProfile:
         """Returns what a version of a dataset has in it."""
         request = profile_service_pb2.GetDatasetProfileRequest(project=project, dataset=name, version=version)
         self._served  # noqa: B018 (says what is missing)
         stub: Any = self._profiles
-        found: profile_service_pb2.DatasetProfile = self._patiently(lambda: stub.GetDatasetProfile(request, timeout=timeout_s), check)
+        found: profile_service_pb2.DatasetProfile = self._calls.patiently(lambda: stub.GetDatasetProfile(request, timeout=timeout_s), check)
         return found
 
     def foresee(self, project: str, output: JobOutput, empty_file: bytes) -> DomainError | None:
@@ -112,7 +100,7 @@ class IngestionPeer:
         """
         request = _ingestion(project, output, ingestion_pb2.Source(file=ingestion_pb2.InlineFile(data=empty_file, name=_EMPTY_FILE)))
         request.validate_only = True
-        foreseen = _answered(lambda: self._served.IngestData(request))
+        foreseen = self._calls.answered(lambda: self._served.IngestData(request))
         if not foreseen.HasField("error"):
             return None
         error = error_of_status(foreseen.error)
@@ -132,9 +120,9 @@ class IngestionPeer:
         request = _ingestion(project, output, ingestion_pb2.Source(upload_id=upload_id))
         request.validate_only = True
         try:
-            foreseen = beside(lambda: _answered(lambda: self._served.IngestData(request, timeout=timeout_s)), check)
+            foreseen = beside(lambda: self._calls.answered(lambda: self._served.IngestData(request, timeout=timeout_s)), check)
         except DomainError as error:
-            if error.code not in _PASSING and error.reason not in ("UPLOAD_NOT_FOUND", "UPLOAD_IN_USE"):
+            if not is_passing(error) and error.reason not in ("UPLOAD_NOT_FOUND", "UPLOAD_IN_USE"):
                 raise
             return None
         return error_of_status(foreseen.error) if foreseen.HasField("error") else None
@@ -147,12 +135,12 @@ class IngestionPeer:
         """
         source = ingestion_pb2.Source(file=ingestion_pb2.InlineFile(data=empty_file, name=_EMPTY_FILE))
         request = pb.ValidateDataRequest(project=project, suite=suite, source=source, max_unexpected_rows=0)
-        _answered(lambda: self._served.ValidateData(request))
+        self._calls.answered(lambda: self._served.ValidateData(request))
 
     def validate(self, project: str, dataset: PinnedDataset, suite: Struct, timeout_s: float, check: Check) -> ValidationReport:
         """Checks the rows of a dataset against a suite."""
         request = pb.ValidateDataRequest(project=project, suite=suite, dataset=dataset.name, version=dataset.version)
-        report: ValidationReport = self._patiently(lambda: self._served.ValidateData(request, timeout=timeout_s), check)
+        report: ValidationReport = self._calls.patiently(lambda: self._served.ValidateData(request, timeout=timeout_s), check)
         return report
 
     def upload(self, project: str, file: Path, name: str, check: Check) -> str:
@@ -166,7 +154,7 @@ class IngestionPeer:
         """
         size = file.stat().st_size
         begin = upload_service_pb2.BeginDataUploadRequest(project=project, name=name, size_bytes=size)
-        upload = self._patiently(lambda: self._served_uploads.BeginDataUpload(begin), check)
+        upload = self._calls.patiently(lambda: self._served_uploads.BeginDataUpload(begin), check)
         where = upload_service_pb2.GetDataUploadRequest(project=project, id=upload.id)
 
         is_left = threading.Event()
@@ -180,7 +168,7 @@ class IngestionPeer:
 
         try:
             while not upload.complete:
-                upload = self._patiently(send, check)
+                upload = self._calls.patiently(send, check)
         finally:
             is_left.set()
         return str(upload.id)
@@ -193,7 +181,7 @@ class IngestionPeer:
         """
         request = _ingestion(project, output, ingestion_pb2.Source(upload_id=upload_id))
         request.request_id = request_id
-        return str(self._patiently(lambda: self._served.IngestData(request), check).id)
+        return str(self._calls.patiently(lambda: self._served.IngestData(request), check).id)
 
     def find(self, project: str, dataset: str, source: str, since: datetime, check: Check) -> str:
         """Returns the id of the ingestion of an upload; empty where there is none.
@@ -208,7 +196,7 @@ class IngestionPeer:
         wanted = f'dataset = "{dataset}" AND create_time >= "{(since - _CLOCKS_DIFFER).isoformat()}"'
         request = pb.ListIngestionsRequest(project=project, filter=wanted, page_size=1000)
         while True:
-            page = self._patiently(lambda: self._served.ListIngestions(request), check)
+            page = self._calls.patiently(lambda: self._served.ListIngestions(request), check)
             for each in page.ingestions:
                 if each.source == source:
                     return str(each.id)
@@ -219,19 +207,19 @@ class IngestionPeer:
     def ingestion(self, project: str, ingestion_id: str, check: Check) -> ingestion_pb2.Ingestion:
         """Returns an ingestion as it stands."""
         request = pb.GetIngestionRequest(project=project, id=ingestion_id)
-        found: ingestion_pb2.Ingestion = self._patiently(lambda: self._served.GetIngestion(request), check)
+        found: ingestion_pb2.Ingestion = self._calls.patiently(lambda: self._served.GetIngestion(request), check)
         return found
 
     def cancel(self, project: str, ingestion_id: str) -> None:
         """Has an ingestion stopped."""
         request = pb.CancelIngestionRequest(project=project, id=ingestion_id)
-        _answered(lambda: self._served.CancelIngestion(request))
+        self._calls.answered(lambda: self._served.CancelIngestion(request))
 
     def forget(self, project: str, upload_id: str) -> None:
         """Lets go of an upload, if it can be; it expires otherwise."""
         request = upload_service_pb2.DeleteDataUploadRequest(project=project, id=upload_id)
         try:
-            _answered(lambda: self._served_uploads.DeleteDataUpload(request))
+            self._calls.answered(lambda: self._served_uploads.DeleteDataUpload(request))
         except DomainError as error:
             _LOGGER.info("upload %s expires by itself: %s", upload_id, error.message)
 
@@ -245,83 +233,6 @@ class IngestionPeer:
     def _served_uploads(self) -> Any:
         self._served  # noqa: B018 (says what is missing)
         return self._uploads
-
-    def _patiently(self, call: Callable[[], _Answer], check: Check) -> _Answer:
-        """Asks as often as it takes, without holding up whoever wants the job to end."""
-        deadline, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
-        while True:
-            try:
-                return beside(lambda: _answered(call), check)
-            except DomainError as error:
-                if not _may_be_repeated(error) or time.monotonic() >= deadline:
-                    raise
-            wait(pause_s, check)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-
-def error_of_status(status: status_pb2.Status, **metadata: str) -> DomainError:
-    """Returns an error that the ingestion server describes.
-
-    Args:
-        status: With an `ErrorInfo`.
-        metadata: Facts to add.
-    """
-    info = error_details_pb2.ErrorInfo()
-    for detail in status.details:
-        detail.Unpack(info)
-    name = next((code.name for code in grpc.StatusCode if code.value[0] == status.code), "INTERNAL")
-    return OperationFailed(name, info.reason or "UNKNOWN", status.message, metadata={**info.metadata, **metadata})
-
-
-def beside(call: Callable[[], _Answer], check: Check) -> _Answer:
-    """Calls a function in a thread of its own, and goes on without it when a check raises."""
-    done, results, errors = threading.Event(), [], []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            done.set()
-
-    threading.Thread(target=work, name="ingestion-call", daemon=True).start()
-    while not done.wait(_CHECK_S):
-        check()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def wait(pause_s: float, check: Check) -> None:
-    """Waits, unless a check raises."""
-    end = time.monotonic() + pause_s
-    while (left_s := end - time.monotonic()) > 0:
-        check()
-        time.sleep(min(left_s, _CHECK_S))
-    check()
-
-
-def _may_be_repeated(error: DomainError) -> bool:
-    return error.code in _PASSING or error.reason in _REPEATED
-
-
-def _answered(call: Callable[[], _Answer]) -> _Answer:
-    try:
-        return call()
-    except grpc.RpcError as error:
-        raise _error_of(error) from error
-
-
-def _error_of(error: grpc.RpcError) -> DomainError:
-    code, status = error.code(), rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
-    if code in _REFUSED:
-        # A refusal of our own credentials would mislead the caller about hers.
-        _LOGGER.error("the ingestion server refuses the mesh's own account: %s", error.details())
-        return IngestionUnavailable("the ingestion server does not let the processing server in; its log says why")
-    if status is not None and any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in status.details):
-        return error_of_status(status)
-    return IngestionUnavailable(f"the ingestion server does not answer ({code.name}); repeat the call", retry_after_s=1)
 
 
 def _ingestion(project: str, output: JobOutput, source: ingestion_pb2.Source) -> pb.IngestDataRequest:

@@ -62,7 +62,7 @@ class ProcessingSettings(ServerSettings):
     max_output_bytes: int = Field(default=64 * 1024**3, ge=1)
     """What the outputs of a job may have on disk until they are written, in bytes of Parquet; in the same folder."""
 
-    max_plan_steps: int = Field(default=500, ge=1, le=10_000)
+    max_plan_steps: int = Field(default=2000, ge=1, le=10_000)
     """Most steps of a plan."""
 
     max_plan_columns: int = Field(default=5000, ge=1, le=100_000)

@@ -17,12 +17,12 @@ import pyarrow as pa
 from servers.processing.engines.engine import check_inputs
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.python_kernel import applied
-from servers.processing.kernels.session import KernelLimits, session
 from servers.processing.kernels.sql_kernel import Relation, selected
 from servers.processing.plan.binding import BoundNode, BoundPlan
 from servers.processing.plan.names import quoted
 from servers.processing.plan.nodes import PythonFunction, Scan, inputs_of
 from servers.processing.stages.compiling import Place, compiled, leaving, places
+from servers.runtime.duckdb_session import DuckdbLimits, session
 from servers.runtime.errors import DomainError
 
 
@@ -33,7 +33,7 @@ class LocalEngine:
         limits: Of one run.
     """
 
-    def __init__(self, limits: KernelLimits) -> None:
+    def __init__(self, limits: DuckdbLimits) -> None:
         self._limits = limits
 
     @contextmanager

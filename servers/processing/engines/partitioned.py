@@ -17,12 +17,12 @@ import pyarrow as pa
 from servers.processing.engines.engine import check_inputs
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.exchange import hashed
-from servers.processing.kernels.session import KernelLimits, session
 from servers.processing.kernels.sql_kernel import Relation
 from servers.processing.kernels.stage_kernel import stage_rows
 from servers.processing.plan.binding import BoundPlan
 from servers.processing.stages.cutting import IsSmall, cut
 from servers.processing.stages.stage import ExchangeKind, Stage, StageInput
+from servers.runtime.duckdb_session import DuckdbLimits, session
 
 Split = Callable[[pa.Table, int], Sequence[pa.Table]]
 """Cuts an input into its first partitions."""
@@ -44,7 +44,7 @@ class PartitionedEngine:
         split: How inputs are cut.
     """
 
-    def __init__(self, limits: KernelLimits, partitions: int, is_small: IsSmall = lambda _: False, split: Split = even_slices) -> None:
+    def __init__(self, limits: DuckdbLimits, partitions: int, is_small: IsSmall = lambda _: False, split: Split = even_slices) -> None:
         self._limits = limits
         self._partitions = partitions
         self._is_small = is_small

@@ -15,14 +15,14 @@ from servers.processing.engines.errors import WorkerDiffers
 from servers.processing.engines.kinds import EngineSettings
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.exchange import hashed
-from servers.processing.kernels.session import KernelLimits, session
 from servers.processing.kernels.stage_kernel import stage_rows
 from servers.processing.stages.stage import HashKey, Stage
+from servers.runtime.duckdb_session import DuckdbLimits, session
 
 
-def kernel_limits(settings: EngineSettings) -> KernelLimits:
+def kernel_limits(settings: EngineSettings) -> DuckdbLimits:
     """What the DuckDB of one task may take."""
-    return KernelLimits(settings.task_memory_bytes, settings.task_threads, settings.spill_folder, settings.spill_bytes)
+    return DuckdbLimits(settings.task_memory_bytes, settings.task_threads, settings.spill_folder, settings.spill_bytes)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Task:
     schemas: tuple[pa.Schema, ...]
     keys: tuple[HashKey, ...]
     partitions: int
-    limits: KernelLimits
+    limits: DuckdbLimits
     chunk_bytes: int
     duckdb_version: str = duckdb.__version__
 
@@ -96,7 +96,7 @@ def task_chunks(task: Task, inputs: Sequence[Iterable[Chunk]], cancellation: Can
             raise
 
 
-def _on_this_machine(limits: KernelLimits) -> KernelLimits:
+def _on_this_machine(limits: DuckdbLimits) -> DuckdbLimits:
     """A worker of a cluster need not have the folder of the process that started the run."""
     has_folder = limits.spill_folder is not None and limits.spill_folder.is_dir()
     return limits if has_folder else replace(limits, spill_folder=Path(tempfile.gettempdir()))

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from servers.processing.engines.engine import Engine
-from servers.processing.incremental.changes import Changes
-from servers.processing.incremental.errors import FullRecomputationNeeded
 from servers.processing.incremental.keys import KnownKeys
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.sql_kernel import Relation
@@ -22,6 +20,8 @@ from servers.processing.plan.limits import PlanLimits
 from servers.processing.plan.names import quoted
 from servers.processing.plan.nodes import Aggregate, Column, Filter, Project, Scan, Union, Window, WindowColumn
 from servers.processing.plan.plan import Plan, Step
+from servers.runtime.tables.changes import Changes
+from servers.runtime.tables.errors import FullRecomputationNeeded
 
 _MOST = 1 << 20
 """Steps and columns that our own plans may have: as many as inputs, and tables, bring along."""

@@ -10,20 +10,6 @@ from servers.runtime.errors import FailedPrecondition, InvalidArgument
 _SHOWN = 10
 
 
-class FullRecomputationNeeded(FailedPrecondition):
-    """This once all rows have to be computed; the plan itself may be incremental.
-
-    Args:
-        because: Why.
-    """
-
-    reason = "FULL_RECOMPUTATION_NEEDED"
-
-    def __init__(self, because: str) -> None:
-        super().__init__(f"a full recomputation is needed, because {because}")
-        self.because = because
-
-
 class NotIncremental(InvalidArgument):
     """A plan has steps that need more rows than those that are touched.
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from servers.processing.tables.data_file import DataFile
-from servers.processing.tables.dataset import Dataset
+from servers.runtime.tables.data_file import DataFile
+from servers.runtime.tables.dataset import Dataset
 
 
 def files_with(dataset: Dataset, columns: Sequence[str], keys: pa.Table) -> tuple[DataFile, ...]:

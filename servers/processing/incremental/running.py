@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from servers.processing.engines.engine import Engine
 from servers.processing.incremental.changed_rows import ComparedInput, TouchedRows, came, touched_rows
-from servers.processing.incremental.changes import Changes, changes
-from servers.processing.incremental.errors import FullRecomputationNeeded, KeysNotKept, NotIncremental
+from servers.processing.incremental.errors import KeysNotKept, NotIncremental
 from servers.processing.incremental.incremental_plan import Fresh, OutputSteps, incremental_plan, needed_for
 from servers.processing.incremental.keys import Keys, KnownKeys, known_keys
 from servers.processing.incremental.obstacles import judged_by_keys, judged_by_rows
@@ -26,8 +25,10 @@ from servers.processing.plan.nodes import Column, Project, Scan
 from servers.processing.plan.plan import Plan, Step
 from servers.processing.plan.selects import Columns
 from servers.processing.plan.types import is_whole_number
-from servers.processing.tables.dataset import Dataset, open_dataset
-from servers.processing.tables.storage import TableStorage
+from servers.runtime.tables.changes import Changes, changes
+from servers.runtime.tables.dataset import Dataset, open_dataset
+from servers.runtime.tables.errors import FullRecomputationNeeded
+from servers.runtime.tables.storage import TableStorage
 
 MOST_TOUCHED_KEYS = 10_000_000
 """Of which an incremental run holds the keys in memory; beyond it, all is computed anew."""

@@ -18,9 +18,9 @@ from servers.processing.engines.opening import EngineKind, EngineSettings, open_
 from servers.processing.incremental.difference import difference
 from servers.processing.job_process.computing import compute
 from servers.processing.kernels.cancellation import Cancellation
-from servers.processing.tables.dataset import Dataset, open_dataset
-from servers.processing.tables.storage import TableStorage
 from servers.runtime.data_process.messages import OnProgress
+from servers.runtime.tables.dataset import Dataset, open_dataset
+from servers.runtime.tables.storage import TableStorage
 
 _LOGGER = logging.getLogger("processing")
 _MOST_ROWS = 10

@@ -10,8 +10,7 @@ from typing import Any
 
 from servers.processing.engines.opening import EngineKind, EngineSettings, open_engine
 from servers.processing.incremental.changed_rows import TouchedRows
-from servers.processing.incremental.changes import changes
-from servers.processing.incremental.errors import FullRecomputationNeeded, KeysNotKept, NotIncremental
+from servers.processing.incremental.errors import KeysNotKept, NotIncremental
 from servers.processing.incremental.results import Writing
 from servers.processing.incremental.running import InputVersions, OutputVersion, incremental_results
 from servers.processing.job_process.computing import OutputTooLarge, Progress, written
@@ -19,9 +18,10 @@ from servers.processing.job_process.judging import keys_of
 from servers.processing.job_process.reading import read_plan
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.tables.errors import TableGone, VersionExpired, VersionNotFound
-from servers.processing.tables.storage import TableStorage
 from servers.runtime.data_process.messages import OnProgress
+from servers.runtime.tables.changes import changes
+from servers.runtime.tables.errors import FullRecomputationNeeded, TableGone, VersionExpired, VersionNotFound
+from servers.runtime.tables.storage import TableStorage
 
 _LOGGER = logging.getLogger("processing")
 

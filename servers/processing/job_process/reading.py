@@ -12,8 +12,8 @@ from servers.processing.plan.limits import PlanLimits
 from servers.processing.plan.plan import Plan
 from servers.processing.plan.plan_json import plan_from_json
 from servers.processing.plan.sql import plan_of_sql
-from servers.processing.tables.dataset import Dataset, open_dataset
-from servers.processing.tables.storage import TableStorage
+from servers.runtime.tables.dataset import Dataset, open_dataset
+from servers.runtime.tables.storage import TableStorage
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from mlops.ingestion.v1 import ingestion_pb2
 from mlops.processing.v1.processing_job_pb2 import JobOutput
 
 from servers.processing.errors import JobTimedOut, OutputStopped
-from servers.processing.ingestion_peer import Check, IngestionPeer, error_of_status, wait
+from servers.processing.ingestion_peer import IngestionPeer
 from servers.processing.jobs.job_log import JobLog
 from servers.processing.pipelines.running import NOTHING
 from servers.processing.records import Job, OutputState
 from servers.processing.store import Attempt, Jobs
 from servers.runtime.data_process.errors import OperationFailed
 from servers.runtime.errors import DomainError, Unavailable
+from servers.runtime.peer_calls import Check, error_of_status, wait
 from servers.runtime.work import Cancelled
 
 _NAMESPACE = uuid.UUID("6e8ff8cf-6b3d-49a5-9d39-7f1f4c8d9a11")

@@ -13,7 +13,7 @@ from grpc import StatusCode
 from mlops.processing.v1.processing_job_pb2 import CheckResult, DifferentRow
 from sqlalchemy import Connection
 
-from servers.processing.ingestion_peer import Check, IngestionPeer, PinnedDataset
+from servers.processing.ingestion_peer import IngestionPeer, PinnedDataset
 from servers.processing.jobs.job_log import JobLog
 from servers.processing.pipelines.quality import MOST_RUNS, breach_of, quality_of_profile
 from servers.processing.pipelines.records import (
@@ -34,6 +34,7 @@ from servers.processing.store.output_quality import QualityStore
 from servers.processing.store.pipeline_runs import PipelineRuns
 from servers.processing.store.pipelines import Pipelines
 from servers.runtime.errors import DomainError
+from servers.runtime.peer_calls import Check
 
 NOTHING = "NOTHING"
 """How an output is written that stays as it is."""

@@ -14,8 +14,8 @@ import pytest
 
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.exchange import hashed
-from servers.processing.kernels.session import KernelLimits, locked_down, session
 from servers.processing.stages.stage import HashKey
+from servers.runtime.duckdb_session import DuckdbLimits, locked_down, session
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ from servers.processing.stages.stage import HashKey
 def test_nothing_outside_can_be_reached(statement: str, tmp_path: Path) -> None:
     a_python_variable = pa.table({"secret": [1]})
 
-    with session(KernelLimits(spill_folder=tmp_path)) as connection, pytest.raises(duckdb.Error):
+    with session(DuckdbLimits(spill_folder=tmp_path)) as connection, pytest.raises(duckdb.Error):
         connection.execute(statement)
 
     assert a_python_variable.num_rows == 1
@@ -61,7 +61,7 @@ def test_time_zones_are_fixed_on_cursors_too(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_each_session_spills_into_a_folder_of_its_own(tmp_path: Path) -> None:
-    limits = KernelLimits(spill_folder=tmp_path)
+    limits = DuckdbLimits(spill_folder=tmp_path)
 
     with session(limits), session(limits):
         assert len(list(tmp_path.iterdir())) == 2

@@ -19,7 +19,6 @@ from servers.processing.kernels.errors import (
     ValueNotComputable,
     WrongInput,
 )
-from servers.processing.kernels.session import KernelLimits
 from servers.processing.plan.binding import BoundPlan, bind
 from servers.processing.plan.nodes import (
     Aggregate,
@@ -35,6 +34,7 @@ from servers.processing.plan.nodes import (
     TypedColumn,
 )
 from servers.processing.plan.plan import Plan, Step
+from servers.runtime.duckdb_session import DuckdbLimits
 from tests.integration.processing.relations import LIMITS, bound, local, results, rows_of
 
 NUMBERS = pa.schema([("number", pa.int64())])
@@ -92,7 +92,7 @@ def test_nothing_is_read_after_the_run_was_left() -> None:
 
 
 def test_what_does_not_fit_into_memory_is_spilled_and_cleaned_up(tmp_path: Path) -> None:
-    limits = KernelLimits(memory_bytes=48 * MIB, threads=1, spill_folder=tmp_path)
+    limits = DuckdbLimits(memory_bytes=48 * MIB, threads=1, spill_folder=tmp_path)
     text = Project("text", "numbers", (Column("text", "md5(number::VARCHAR) || md5((number + 1)::VARCHAR)"),), keeps_others=True)
     plan = plan_of(text, Top("sorted", "text", (Ordering("text"),)))
     spilled = set()
@@ -109,7 +109,7 @@ def test_what_does_not_fit_into_memory_is_spilled_and_cleaned_up(tmp_path: Path)
 
 
 def test_a_shared_step_is_spilled_too(tmp_path: Path) -> None:
-    limits = KernelLimits(memory_bytes=48 * MIB, threads=1, spill_folder=tmp_path)
+    limits = DuckdbLimits(memory_bytes=48 * MIB, threads=1, spill_folder=tmp_path)
     text = Project("text", "numbers", (Column("text", "md5(number::VARCHAR) || md5((number + 1)::VARCHAR)"),), keeps_others=True)
     plan = plan_of(text, Aggregate("count", "text", (), (Column("count", "count(*)"),)), outputs=("text", "count"))
 
@@ -119,7 +119,7 @@ def test_a_shared_step_is_spilled_too(tmp_path: Path) -> None:
 
 
 def test_without_a_spill_folder_too_much_is_a_typed_error() -> None:
-    limits = KernelLimits(memory_bytes=32 * MIB, threads=1)
+    limits = DuckdbLimits(memory_bytes=32 * MIB, threads=1)
     plan = plan_of(Top("sorted", "numbers", (Ordering("number", True),)))
 
     with pytest.raises((OutOfMemory, SpillFull), match="'sorted'") as raised:
@@ -129,7 +129,7 @@ def test_without_a_spill_folder_too_much_is_a_typed_error() -> None:
 
 
 def test_a_full_spill_folder_is_a_typed_error(tmp_path: Path) -> None:
-    limits = KernelLimits(memory_bytes=32 * MIB, threads=1, spill_folder=tmp_path, spill_bytes=8 * MIB)
+    limits = DuckdbLimits(memory_bytes=32 * MIB, threads=1, spill_folder=tmp_path, spill_bytes=8 * MIB)
     plan = plan_of(Top("sorted", "numbers", (Ordering("number", True),)))
 
     with pytest.raises(SpillFull):

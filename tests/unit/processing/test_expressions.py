@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.processing.kernels.session import locked_down
 from servers.processing.plan.errors import InvalidPlan
 from servers.processing.plan.expressions import Names, aggregate, scalar, window
 from servers.processing.plan.functions import REFUSED, TIES_COUNT, FunctionKind, catalogue, kind_of
 from servers.processing.plan.nodes import Ordering, WindowColumn
+from servers.runtime.duckdb_session import locked_down
 
 NAMES = Names.of(["a", "b", "word", "list", "struct", "A b", "select"])
 LIMIT = 1_000

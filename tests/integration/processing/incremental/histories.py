@@ -17,8 +17,8 @@ from servers.processing.incremental.running import InputVersions, OutputVersion,
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.plan.binding import bind
 from servers.processing.plan.plan import Plan
-from servers.processing.tables.dataset import Dataset, open_dataset
-from servers.processing.tables.storage import TableStorage
+from servers.runtime.tables.dataset import Dataset, open_dataset
+from servers.runtime.tables.storage import TableStorage
 from tests.integration.processing.relations import LIMITS
 
 STORAGE = TableStorage()

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
 from servers.processing.incremental.changed_rows import ComparedInput, came, touched_rows
-from servers.processing.incremental.changes import changes
 from servers.processing.incremental.keys import KnownKeys
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.plan.binding import bind
 from servers.processing.plan.plan import Plan
+from servers.runtime.tables.changes import changes
 from tests.integration.processing.incremental.histories import ENGINE, STORAGE
 from tests.integration.processing.incremental.test_incremental_is_full import STORED, Histories
 

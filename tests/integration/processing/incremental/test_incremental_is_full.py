@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, DrawFn
 
 from servers.ingestion.tables import WriteMode
-from servers.processing.incremental.errors import FullRecomputationNeeded
 from servers.processing.incremental.incremental_plan import needed_for
 from servers.processing.incremental.keys import Keys, known_keys
 from servers.processing.incremental.obstacles import judged_by_keys, judged_by_rows
@@ -22,6 +21,7 @@ from servers.processing.plan.binding import BoundPlan, bind
 from servers.processing.plan.nodes import AsOfJoin, Join, JoinKey, JoinKind, PythonFunction, Scan, TypedColumn, inputs_of
 from servers.processing.plan.plan import Plan
 from servers.runtime.errors import DomainError
+from servers.runtime.tables.errors import FullRecomputationNeeded
 from tests.integration.processing import plans as random_plans
 from tests.integration.processing.incremental.histories import ENGINE, History, Pipeline
 from tests.integration.processing.plans import SCHEMAS, tables

@@ -11,8 +11,7 @@ import pytest
 
 from demo.real_servers.s3 import S3Server
 from servers.ingestion.tables import Tables, WriteMode, s3_options
-from servers.processing.incremental.changes import changes
-from servers.processing.incremental.errors import FullRecomputationNeeded, KeysNotKept, NotIncremental
+from servers.processing.incremental.errors import KeysNotKept, NotIncremental
 from servers.processing.incremental.keys import Keys
 from servers.processing.incremental.results import Writing
 from servers.processing.incremental.running import InputVersions, OutputVersion, incremental_results
@@ -20,8 +19,9 @@ from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.plan.nodes import PythonFunction, Scan, TypedColumn
 from servers.processing.plan.plan import Plan
 from servers.processing.plan.sql import plan_of_sql
-from servers.processing.tables.errors import TableGone
-from servers.processing.tables.storage import TableStorage
+from servers.runtime.tables.changes import changes
+from servers.runtime.tables.errors import FullRecomputationNeeded, TableGone
+from servers.runtime.tables.storage import TableStorage
 from tests.integration.processing.incremental.histories import ENGINE, STORAGE, History, Pipeline
 from tests.integration.processing.relations import rows_of
 

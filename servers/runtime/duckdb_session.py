@@ -13,7 +13,7 @@ import duckdb
 
 
 @dataclass(frozen=True)
-class KernelLimits:
+class DuckdbLimits:
     """What one DuckDB may take.
 
     Args:
@@ -52,7 +52,7 @@ _FIXED = {
 
 
 @contextmanager
-def session(limits: KernelLimits) -> Iterator[duckdb.DuckDBPyConnection]:
+def session(limits: DuckdbLimits) -> Iterator[duckdb.DuckDBPyConnection]:
     """A locked-down database, of which nothing is left afterwards.
 
     Args:
@@ -68,9 +68,9 @@ def session(limits: KernelLimits) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def locked_down(limits: KernelLimits | None = None) -> duckdb.DuckDBPyConnection:
+def locked_down(limits: DuckdbLimits | None = None) -> duckdb.DuckDBPyConnection:
     """Returns a new database in memory that neither files, nor the network, nor Python's variables, nor statements can get out of."""
-    limits = limits or KernelLimits()
+    limits = limits or DuckdbLimits()
     connection = duckdb.connect()
     settings = {
         "memory_limit": f"'{limits.memory_bytes}B'",
@@ -91,6 +91,6 @@ _local = threading.local()
 def thread_session() -> duckdb.DuckDBPyConnection:
     """Returns this thread's own database, for questions about texts and types that have no rows."""
     if not hasattr(_local, "connection"):
-        _local.connection = locked_down(KernelLimits(memory_bytes=256 << 20, threads=1))
+        _local.connection = locked_down(DuckdbLimits(memory_bytes=256 << 20, threads=1))
     connection: duckdb.DuckDBPyConnection = _local.connection
     return connection

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from servers.processing.plan.errors import UnknownColumn, near, shown
-from servers.processing.tables.data_file import DataFile
-from servers.processing.tables.delta_table import opened, schema_of, typed_errors
-from servers.processing.tables.storage import TableStorage
+from servers.runtime.tables.data_file import DataFile
+from servers.runtime.tables.delta_table import opened, schema_of, typed_errors
+from servers.runtime.tables.storage import TableStorage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,13 +54,10 @@ class Dataset:
             A reader, whose errors are those of `DataFile.batches`.
 
         Raises:
-            UnknownColumn: INVALID_ARGUMENT: it has no such column.
+            KeyError: It has no such column.
         """
         import pyarrow as pa
 
-        for name in columns or ():
-            if name not in self.schema.names:
-                raise UnknownColumn(f"the dataset has no column {shown(name)}{near(name, self.schema.names)}")
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         return pa.RecordBatchReader.from_batches(schema, self._batches(columns, self._files if files is None else files))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from servers.processing.tables.errors import (
+from servers.runtime.tables.errors import (
     StorageForbidden,
     StorageUnavailable,
     TableGone,
@@ -15,7 +15,7 @@ from servers.processing.tables.errors import (
     VersionExpired,
     VersionNotFound,
 )
-from servers.processing.tables.storage import TableStorage, table_path
+from servers.runtime.tables.storage import TableStorage, table_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -61,3 +61,17 @@ class StorageUnavailable(Unavailable):
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"the storage of tables does not answer ({detail}); check it, then repeat the call", retry_after_s=5)
+
+
+class FullRecomputationNeeded(FailedPrecondition):
+    """What changed between two versions cannot be said, or not be used, so all rows have to be read this once.
+
+    Args:
+        because: Why.
+    """
+
+    reason = "FULL_RECOMPUTATION_NEEDED"
+
+    def __init__(self, because: str) -> None:
+        super().__init__(f"a full recomputation is needed, because {because}")
+        self.because = because

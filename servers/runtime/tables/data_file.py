@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from servers.processing.tables.delta_table import typed_errors
-from servers.processing.tables.storage import table_path
+from servers.runtime.tables.delta_table import typed_errors
+from servers.runtime.tables.storage import table_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from servers.processing.incremental.errors import FullRecomputationNeeded
-from servers.processing.tables.data_file import DataFile
-from servers.processing.tables.dataset import Dataset, open_dataset
-from servers.processing.tables.delta_table import typed_errors
-from servers.processing.tables.errors import VersionExpired
-from servers.processing.tables.storage import TableStorage, table_path
+from servers.runtime.tables.data_file import DataFile
+from servers.runtime.tables.dataset import Dataset, open_dataset
+from servers.runtime.tables.delta_table import typed_errors
+from servers.runtime.tables.errors import FullRecomputationNeeded, VersionExpired
+from servers.runtime.tables.storage import TableStorage, table_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
