@@ -19,8 +19,8 @@ from gateway.routes import Target, route_configuration
 from gateway.settings import GatewaySettings, environment_upstreams
 from gateway.topology import Endpoint, Upstream, upstreams_of
 
-_PROTOCOLS = {"inference": "serving"}
-"""Packages of protocols that are not ours, and who speaks them."""
+_PROTOCOLS = {"inference": "serving", "feast.serving": "features", "": "features"}
+"""Packages of protocols that are not ours, and who speaks them. A service of Feast's has none."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,9 @@ def read_contracts(settings: GatewaySettings) -> Contracts:
     Raises:
         ContractError: There is none, it cannot be read, or a method lacks its policy.
     """
-    ours, others = _descriptors(settings.descriptor_file), _descriptors(settings.protocol_file)
-    methods = sorted((*read_methods(ours), *read_methods(others, _PROTOCOLS)), key=lambda method: method.path)
+    ours = _descriptors(settings.descriptor_file)
+    others = [method for path in settings.protocol_files for method in read_methods(_descriptors(path), _PROTOCOLS)]
+    methods = sorted((*read_methods(ours), *others), key=lambda method: method.path)
     return Contracts(tuple(methods), ours.SerializeToString(deterministic=True))
 
 

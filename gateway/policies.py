@@ -143,10 +143,11 @@ def _method(
     raw_fields: frozenset[tuple[str, str]],
 ) -> Method:
     policy = method.options.Extensions[options_pb2.policy]
+    full_name = f"{package}.{service}" if package else service
     if not (policy.access and policy.idempotency and policy.rate_class):
-        raise ContractError(f"{package}.{service}.{method.name} states no policy: access, idempotency and rate_class are required")
+        raise ContractError(f"{full_name}.{method.name} states no policy: access, idempotency and rate_class are required")
     return Method(
-        service=f"{package}.{service}",
+        service=full_name,
         name=method.name,
         component=component,
         is_public=policy.access == options_pb2.ACCESS_PUBLIC,

@@ -77,8 +77,9 @@ class GatewaySettings(ServerSettings):
     descriptor_file: Path = Path()
     """Descriptor set of the contracts. Empty = `gen/descriptors/mlops.binpb` beside the gateway."""
 
-    protocol_file: Path = Path()
-    """Descriptor set of the protocols of others that the mesh speaks. Empty = `gen/descriptors/inference.binpb` beside the gateway."""
+    protocol_files: tuple[Path, ...] = ()
+    """Descriptor sets of the protocols of others that the mesh speaks. Empty = `inference.binpb` and `feast.binpb` in `gen/descriptors`
+    beside the gateway."""
 
     openapi_file: Path = Path()
     """OpenAPI document to serve. Empty = `gen/openapi/openapi.json` beside the gateway."""
@@ -193,7 +194,8 @@ class GatewaySettings(ServerSettings):
             "run_dir": run_dir,
             "listen": values.get("listen") or f"unix:{run_dir / 'gateway.sock'}",
             "descriptor_file": values.get("descriptor_file") or generated / "descriptors" / "mlops.binpb",
-            "protocol_file": values.get("protocol_file") or generated / "descriptors" / "inference.binpb",
+            "protocol_files": values.get("protocol_files")
+            or [generated / "descriptors" / name for name in ("inference.binpb", "feast.binpb")],
             "openapi_file": values.get("openapi_file") or generated / "openapi" / "openapi.json",
         }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tools.contracts.openapi import bodies, document, errors, open_inference
+from tools.contracts.openapi import bodies, document, errors
 from tools.contracts.reading import Contracts
 
 
@@ -82,8 +82,8 @@ def test_every_error_answer_has_the_one_shape_or_that_of_its_protocol(openapi: d
             if status == "200":
                 continue
             content = _resolved(openapi, answer)["content"]
-            is_ours = not operation["x-mlmesh-method"].startswith(f"/{open_inference.SERVICE}/")
-            shape = {"$ref": "#/components/schemas/Error"} if is_ours else open_inference.ERROR
+            service = operation["x-mlmesh-method"].split("/")[1]
+            shape = errors.OF_PROTOCOLS.get(service, {"$ref": "#/components/schemas/Error"})
             assert content == {"application/json": {"schema": shape}}, f"{verb} {path} {status}"
 
 

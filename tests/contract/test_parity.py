@@ -17,8 +17,8 @@ _SERVERS = layout.REPOSITORY / "servers"
 _CLIENT = layout.REPOSITORY / "clients" / "python" / "mlmesh"
 # Every server answers this one for the system monitor; it is called inside of the mesh only.
 _INTERNAL = {"mlops.common.v1.ComponentService"}
-# A protocol of others, so it is their clients that call it.
-_CALLED_BY_OTHERS = {"mlops.serving.v1.OpenInferenceService"}
+# Protocols of others, so it is their clients that call them.
+_CALLED_BY_OTHERS = {"mlops.serving.v1.OpenInferenceService", "mlops.features.v1.FeastService"}
 # Called by servers only: the outbox of audit events, and the poll for revoked sessions.
 _CALLED_BY_SERVERS = {"AppendAuditEvents", "ListRevocations"}
 

@@ -67,19 +67,20 @@ def compile_image(*, with_comments: bool, proto_root: Path = layout.PROTO_ROOT) 
     return _image([*layout.contract_files(proto_root), *ERROR_DETAIL_FILES], with_comments=with_comments, proto_root=proto_root)
 
 
-def compile_protocols(proto_root: Path = layout.PROTO_ROOT) -> bytes:
-    """Compiles the protocols that are not ours and everything they import.
+def compile_protocol(protocol: str, proto_root: Path = layout.PROTO_ROOT) -> bytes:
+    """Compiles a protocol that is not ours and everything it imports.
 
     Args:
+        protocol: One of `layout.PROTOCOLS`.
         proto_root: Folder that holds the contracts.
 
     Returns:
         A serialized FileDescriptorSet, the files in dependency order.
 
     Raises:
-        CompileError: One does not compile.
+        CompileError: It does not compile.
     """
-    return _image(layout.protocol_files(proto_root), with_comments=False, proto_root=proto_root)
+    return _image(layout.protocol_files(protocol, proto_root), with_comments=False, proto_root=proto_root)
 
 
 def _image(roots: Sequence[str], *, with_comments: bool, proto_root: Path) -> bytes:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 _COUNTERS_ONLY = "changes counters only, thousands of times a second"
 _OPEN_INFERENCE = "fixed by the Open Inference Protocol and what Triton adds to it"
+_FEAST = "fixed by Feast's feature server; the project in the path is for clients that can send no header"
+_ROWS_NOT_DEFINITIONS = "rows of features, thousands of times a second; those that are kept are audited as ingestions"
 _INVISIBLE_BYTES = "bytes alone change nothing that anybody sees; what names them is audited"
 _NAMES_COLUMN = "names a column that has times, and is none itself"
 _FROM_THE_LOG = "read from the table's own log, which has the newest first"
@@ -15,6 +17,8 @@ MESSAGES_WITHOUT_FIELD_BEHAVIOR: Mapping[str, str] = {
 }
 
 FIELDS_WITHOUT_UNIT: Mapping[str, str] = {
+    "mlops.features.v1.ServedFeature.event_times": "one for each row",
+    "mlops.features.v1.TimestampValues.values": "named as in the messages of the other types",
     "mlops.processing.v1.AsOfJoin.left_time": _NAMES_COLUMN,
     "mlops.processing.v1.AsOfJoin.right_time": _NAMES_COLUMN,
     "mlops.processing.v1.Top.offset": "counts rows, and is named as in SQL",
@@ -22,6 +26,11 @@ FIELDS_WITHOUT_UNIT: Mapping[str, str] = {
 
 PATHS_OUTSIDE_API: Mapping[str, str] = {
     "/.well-known/jwks.json": "fixed by RFC 8615 and by what JWT libraries ask for",
+    **{
+        f"{project}/{call}": _FEAST
+        for project in ("", "/feast/{project}")
+        for call in ("get-online-features", "push", "write-to-online-store")
+    },
     "/v2": _OPEN_INFERENCE,
     "/v2/health/live": _OPEN_INFERENCE,
     "/v2/health/ready": _OPEN_INFERENCE,
@@ -37,6 +46,9 @@ PATHS_OUTSIDE_API: Mapping[str, str] = {
 }
 
 UNAUDITED_CHANGES: Mapping[str, str] = {
+    "mlops.features.v1.FeastService.Push": _ROWS_NOT_DEFINITIONS,
+    "mlops.features.v1.FeastService.WriteToOnlineStore": _ROWS_NOT_DEFINITIONS,
+    "mlops.features.v1.FeatureServingService.PushFeatures": _ROWS_NOT_DEFINITIONS,
     "mlops.ingestion.v1.DataUploadService.AppendDataUpload": _INVISIBLE_BYTES,
     "mlops.registry.v1.ModelRegistryService.BeginUpload": _INVISIBLE_BYTES,
     "mlops.registry.v1.ModelRegistryService.UploadBlob": _INVISIBLE_BYTES,

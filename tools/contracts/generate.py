@@ -33,7 +33,8 @@ def generate(target: Path, proto_root: Path = layout.PROTO_ROOT) -> None:
     descriptors = target / layout.DESCRIPTORS
     descriptors.parent.mkdir(parents=True, exist_ok=True)
     descriptors.write_bytes(lean)
-    (target / layout.PROTOCOL_DESCRIPTORS).write_bytes(compiler.compile_protocols(proto_root))
+    for protocol in layout.PROTOCOLS:
+        (target / layout.protocol_descriptors(protocol)).write_bytes(compiler.compile_protocol(protocol, proto_root))
     compiler.write_python_stubs(descriptor_pb2.FileDescriptorSet.FromString(lean), target / layout.PYTHON, proto_root)
     contracts = Contracts.of_image(compiler.compile_image(with_comments=True, proto_root=proto_root))
     openapi = target / layout.OPENAPI

@@ -28,6 +28,7 @@ from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 # Their descriptors have to be in the pool from which answers are made.
+from mlops.features.v1 import feature_store_service_pb2_grpc  # noqa: F401
 from mlops.ingestion.v1 import ingestion_service_pb2_grpc  # noqa: F401
 from mlops.processing.v1 import processing_service_pb2_grpc  # noqa: F401
 from mlops.registry.v1 import registry_service_pb2_grpc  # noqa: F401
@@ -47,7 +48,7 @@ from gateway.settings import GatewaySettings
 from gateway.topology import UnixEndpoint, Upstream
 from tests.integration.gateway.lane_in_memory import LaneInMemory
 
-COMPONENTS = ("users", "registry", "ingestion", "processing", "serving", "system")
+COMPONENTS = ("users", "registry", "ingestion", "processing", "features", "serving", "system")
 GET_MODEL = "/mlops.registry.v1.ModelRegistryService/GetModel"
 CREATE_MODEL = "/mlops.registry.v1.ModelRegistryService/CreateModel"
 
@@ -150,6 +151,7 @@ SERVICES = {
     "registry": "mlops.registry.v1.ModelRegistryService",
     "ingestion": "mlops.ingestion.v1.DataIngestionService",
     "processing": "mlops.processing.v1.DataProcessingService",
+    "features": "mlops.features.v1.FeatureStoreService",
     "serving": "mlops.serving.v1.ModelServingService",
     "system": "mlops.system.v1.SystemMonitorService",
 }

@@ -26,6 +26,7 @@ def test_every_service_of_a_component_is_there_and_what_is_on_every_server_is_no
         "registry": "mlops.registry.v1.ModelRegistryService",
         "ingestion": "mlops.ingestion.v1.DataIngestionService",
         "processing": "mlops.processing.v1.DataProcessingService",
+        "features": "mlops.features.v1.FeastService",
         "serving": "mlops.serving.v1.ModelServingService",
         "system": "mlops.system.v1.SystemMonitorService",
     }

@@ -120,6 +120,20 @@ def test_protocols_of_others_have_the_routes_of_their_component_and_no_rest() ->
     assert CONTRACTS.services["serving"] == "mlops.serving.v1.ModelServingService"
 
 
+def test_the_services_of_feast_are_those_of_features_and_one_of_them_has_no_package() -> None:
+    served = {
+        method.path: method for method in CONTRACTS.methods if method.service in ("feast.serving.ServingService", "GrpcFeatureServer")
+    }
+
+    assert served["/GrpcFeatureServer/GetOnlineFeatures"].rate_class is RateClass.PREDICT
+    assert served["/GrpcFeatureServer/Push"].rate_class is RateClass.WRITE
+    assert "/feast.serving.ServingService/GetFeastServingInfo" in served
+    assert {method.component for method in served.values()} == {"features"}
+    assert not any(method.is_public or method.http_rules for method in served.values())
+    assert not {"feast.serving.ServingService", "GrpcFeatureServer"} & {*CONTRACTS.transcoded}
+    assert "mlops.features.v1.FeastService" in CONTRACTS.transcoded
+
+
 def test_a_lane_has_a_cluster_of_its_own_that_speaks_http_1_with_trailers() -> None:
     mesh = Mesh({"users": Upstream("users", (UnixEndpoint("/u.sock"),), "U", lane=(UnixEndpoint("/l.sock"),))})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tools.contracts.openapi import open_inference
+from tools.contracts.openapi import feast, open_inference
 from tools.contracts.openapi.constraints import Schema
 
 HTTP_BODY = "google.api.HttpBody"
@@ -146,6 +146,13 @@ _PREVIEW: Schema = {
 }
 
 RAW_BODIES: Mapping[str, RawBodies] = {
+    f"{feast.SERVICE}.GetOnlineFeatures": RawBodies(
+        request={"application/json": feast.GET_REQUEST}, response={"application/json": feast.GET_RESPONSE}
+    ),
+    f"{feast.SERVICE}.Push": RawBodies(request={"application/json": feast.PUSH_REQUEST}, response={"application/json": feast.NOTHING}),
+    f"{feast.SERVICE}.WriteToOnlineStore": RawBodies(
+        request={"application/json": feast.WRITE_REQUEST}, response={"application/json": feast.NOTHING}
+    ),
     "mlops.ingestion.v1.DataIngestionService.PreviewDataset": RawBodies(response={"application/json": _PREVIEW}),
     "mlops.ingestion.v1.DataUploadService.AppendDataUpload": RawBodies(request={"application/octet-stream": _BYTES}),
     **{

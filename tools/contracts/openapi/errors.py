@@ -1,16 +1,19 @@
-"""Answers other than 200. All have one JSON shape, whether a server or the gateway itself gives them; `/v2` has that of its protocol."""
+"""Answers other than 200. All have one JSON shape, whether a server or the gateway itself gives them; or that of a protocol of others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tools.contracts.openapi import open_inference
+from tools.contracts.openapi import feast, open_inference
 from tools.contracts.openapi.constraints import Schema
 from tools.contracts.openapi.schemas import ERROR, ERROR_REFERENCE, Schemas
 from tools.contracts.reading import Contracts, Policy
 
 # Kinds of detail that servers attach; a client may meet others and must skip them.
 DETAILS = ("ErrorInfo", "BadRequest", "PreconditionFailure", "ResourceInfo", "RetryInfo", "QuotaFailure", "RequestInfo", "Help")
+
+OF_PROTOCOLS = {open_inference.SERVICE: open_inference.ERROR, feast.SERVICE: feast.ERROR}
+"""Shape of errors by service, where it is that of a protocol of others."""
 
 _ALWAYS, _WITH_BODY, _CHANGING, _GUARDED = "always", "with a body", "changing", "guarded"
 
@@ -103,7 +106,7 @@ def answers_of(policy: Policy, *, service: str, has_body: bool) -> dict[str, Sch
         _GUARDED: policy.access != "ACCESS_PUBLIC" or not is_reading,
     }
     given = [answer for answer in ANSWERS if holds[answer.given]]
-    if service == open_inference.SERVICE:
-        content = {"application/json": {"schema": open_inference.ERROR}}
+    if service in OF_PROTOCOLS:
+        content = {"application/json": {"schema": OF_PROTOCOLS[service]}}
         return {str(answer.status): {"description": answer.description, "content": content} for answer in given}
     return {str(answer.status): {"$ref": f"#/components/responses/{answer.name}"} for answer in given}
