@@ -41,13 +41,14 @@ COMPONENTS = (
     Component("registry", "mlops.registry.v1.ModelRegistryService", "servers.registry"),
     Component("ingestion", "mlops.ingestion.v1.DataIngestionService", "servers.ingestion"),
     Component("processing", "mlops.processing.v1.DataProcessingService", "servers.processing"),
+    Component("features", "mlops.features.v1.FeatureStoreService", "servers.features"),
     Component("serving", "mlops.serving.v1.ModelServingService", "servers.serving"),
     Component("system", "mlops.system.v1.SystemMonitorService", "servers.system"),
 )
 """Every component that is a gRPC server."""
 
 
-CONTROL = ("users", "registry", "ingestion", "processing", "system")
+CONTROL = ("users", "registry", "ingestion", "processing", "features", "system")
 """The components that share the control process, in the order in which they start."""
 
 _SERVICES = {component.name: component.service for component in COMPONENTS}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from servers.features.composition import build as build_features
+from servers.features.settings import FeaturesSettings
 from servers.ingestion.composition import build as build_ingestion
 from servers.ingestion.settings import IngestionSettings
 from servers.processing.composition import build as build_processing
@@ -18,12 +20,13 @@ from servers.users.settings import UsersSettings
 
 
 def build() -> list[Server]:
-    """Puts users, registry, ingestion, processing and system together; users first, since the others ask it for keys."""
+    """Puts users, registry, ingestion, processing, features and system together; users first, since the others ask it for keys."""
     return [
         build_users(UsersSettings()),
         build_registry(RegistrySettings()),
         build_ingestion(IngestionSettings()),
         build_processing(ProcessingSettings()),
+        build_features(FeaturesSettings()),
         build_system(SystemSettings()),
     ]
 

@@ -43,6 +43,7 @@ def test_status_says_that_everything_is_healthy(mesh: WholeMesh) -> None:
         "registry",
         "ingestion",
         "processing",
+        "features",
         "serving",
         "system",
         "gateway",

@@ -32,13 +32,13 @@ def test_status_says_that_every_component_is_healthy(mesh: WholeMesh) -> None:
     body = mesh.request("GET", "/api/v1/health", token=None).json()
     assert body["state"] == "HEALTH_STATE_HEALTHY", body
     components = {component["component"] for component in body["components"]}
-    assert components == {"gateway", "ingestion", "processing", "registry", "serving", "system", "users"}
+    assert components == {"features", "gateway", "ingestion", "processing", "registry", "serving", "system", "users"}
     assert run_mlmesh("status", "--data-dir", str(mesh.data_dir)).returncode == 0
 
 
 def test_metrics_cover_every_component_and_envoy(mesh: WholeMesh) -> None:
     text = mesh.request("GET", "/api/v1/metrics").text
-    for component in ("ingestion", "processing", "registry", "serving", "system", "users"):
+    for component in ("features", "ingestion", "processing", "registry", "serving", "system", "users"):
         assert f'component="{component}"' in text
     assert "envoy_cluster_upstream_rq" in text
 

@@ -68,6 +68,9 @@ def test_bindings_become_grants_of_the_next_token(domain: Domain, ada: User) -> 
 
     assert grants_in_new_token(domain) == {
         "default": [
+            "features.definitions.read",
+            "features.jobs.read",
+            "features.values.read",
             "ingestion.data.read",
             "processing.jobs.read",
             "processing.pipelines.read",

@@ -16,6 +16,7 @@ def test_every_component_and_the_supervisor_have_their_settings() -> None:
         "registry",
         "ingestion",
         "processing",
+        "features",
         "serving",
         "system",
         "gateway",

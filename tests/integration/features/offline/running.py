@@ -12,11 +12,11 @@ from servers.processing.engines.engine import Engine
 from servers.processing.engines.local import LocalEngine
 from servers.processing.engines.partitioned import PartitionedEngine
 from servers.processing.kernels.cancellation import Cancellation
-from servers.processing.kernels.session import KernelLimits
 from servers.processing.plan.binding import BoundPlan, bind
 from servers.processing.plan_messages import plan_from_proto
+from servers.runtime.duckdb_session import DuckdbLimits
 
-LIMITS = KernelLimits(memory_bytes=1 << 30, threads=2)
+LIMITS = DuckdbLimits(memory_bytes=1 << 30, threads=2)
 
 
 def local() -> Engine:

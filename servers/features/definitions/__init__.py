@@ -1,0 +1,1 @@
+"""Entities, feature views and feature services: what there is, and what may be."""

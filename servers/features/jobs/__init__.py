@@ -1,0 +1,1 @@
+"""Training sets and materialisations: work that takes a while."""
