@@ -9,6 +9,9 @@
  */
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { FeatureJobService } from "./gen/mlops/features/v1/feature_job_service_pb.js";
+import { FeatureServingService } from "./gen/mlops/features/v1/feature_serving_service_pb.js";
+import { FeatureStoreService } from "./gen/mlops/features/v1/feature_store_service_pb.js";
 import { DataIngestionService } from "./gen/mlops/ingestion/v1/ingestion_service_pb.js";
 import { DataProcessingService } from "./gen/mlops/processing/v1/processing_service_pb.js";
 import { ModelRegistryService } from "./gen/mlops/registry/v1/registry_service_pb.js";
@@ -61,6 +64,9 @@ export class Mesh {
     readonly registry: Client<typeof ModelRegistryService>,
     readonly ingestion: Client<typeof DataIngestionService>,
     readonly processing: Client<typeof DataProcessingService>,
+    readonly features: Client<typeof FeatureStoreService>,
+    readonly featureServing: Client<typeof FeatureServingService>,
+    readonly featureJobs: Client<typeof FeatureJobService>,
     readonly serving: Client<typeof ModelServingService>,
     readonly system: Client<typeof SystemMonitorService>,
   ) {}
@@ -114,6 +120,9 @@ export function connect(options: ConnectOptions = {}): Mesh {
     createClient(ModelRegistryService, authorized),
     createClient(DataIngestionService, authorized),
     createClient(DataProcessingService, authorized),
+    createClient(FeatureStoreService, authorized),
+    createClient(FeatureServingService, authorized),
+    createClient(FeatureJobService, authorized),
     createClient(ModelServingService, authorized),
     createClient(SystemMonitorService, authorized),
   );

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlmesh import errors as errors
+    from mlmesh import features as features
     from mlmesh import plan as plan
     from mlmesh.aio.mesh import AsyncMesh as AsyncMesh
     from mlmesh.connecting import Mesh as Mesh
@@ -74,12 +75,13 @@ __all__ = [
     "connect",
     "connect_async",
     "errors",
+    "features",
     "plan",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"errors", "plan"}:
+    if name in {"errors", "features", "plan"}:
         return import_module(f"mlmesh.{name}")
     try:
         module = _EXPORTS[name]

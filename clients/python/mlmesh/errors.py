@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from mlmesh.feature_jobs import Materialization, TrainingSet
     from mlmesh.ingestions import Ingestion
     from mlmesh.processing_jobs import ProcessingJob
 
@@ -241,6 +242,48 @@ class ProcessingUnfinished(DeadlineExceeded):
             hint=f"wait on with mesh.processing.wait_for_processing_job({job.id!r}), or see `mlmesh processing show {job.id}`",
         )
         self.job = job
+
+
+class FeatureJobFailed(MeshError):
+    """A training set or a materialisation that was waited for has failed, or was cancelled.
+
+    Args:
+        job: It as it ended; `job.error.code` is the status code of its cause.
+    """
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, job: TrainingSet | Materialization) -> None:
+        what, _ = _feature_job(job)
+        if job.error is not None:
+            super().__init__(f"{what} failed: {job.error.message}", reason=job.error.reason)
+        else:
+            ended = "was cancelled" if job.state == "cancelled" else job.state
+            super().__init__(f"{what} {ended}", reason=job.state.upper())
+        self.job = job
+
+
+class FeatureJobUnfinished(DeadlineExceeded):
+    """A training set or a materialisation took longer than the caller wants to wait. It goes on.
+
+    Args:
+        job: It as it was last seen.
+    """
+
+    def __init__(self, job: TrainingSet | Materialization) -> None:
+        what, kind = _feature_job(job)
+        super().__init__(
+            f"{what} is still {job.state}; it goes on",
+            reason="FEATURE_JOB_UNFINISHED",
+            hint=f"wait on with mesh.features.wait_for_{kind}({job.id!r})",
+        )
+        self.job = job
+
+
+def _feature_job(job: TrainingSet | Materialization) -> tuple[str, str]:
+    """Returns what a job is, in words and in the names of methods."""
+    view = getattr(job, "view", "")
+    return (f"materialization {job.id} of {view}", "materialization") if view else (f"training set {job.id}", "training_set")
 
 
 class NotConnected(MeshError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mlmesh.errors import InvalidArgument
@@ -57,6 +58,17 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
+
+
+def moment_of(message: Message, name: str) -> datetime | None:
+    """Returns a timestamp of a message as a moment in UTC; None where it is absent.
+
+    Args:
+        message: The message.
+        name: Name of the field.
+    """
+    moment: datetime | None = getattr(message, name).ToDatetime(UTC) if message.HasField(name) else None
+    return moment
 
 
 def mask_of(changes: Iterable[str]) -> FieldMask:

@@ -115,7 +115,7 @@ class JobSpec:
         spec = processing_job_pb2.JobSpec(
             inputs=[_input_message(name, given) for name, given in self.inputs.items()],
             engine=enum_value(processing_job_pb2.Engine, self.engine or "unspecified"),
-            resources=_resources_message(self.resources) if self.resources is not None else None,
+            resources=resources_message(self.resources) if self.resources is not None else None,
             priority=self.priority,
             max_attempts=self.max_attempts,
         )
@@ -206,7 +206,8 @@ def _output_message(dataset: str, step: str, output: JobOutput) -> processing_jo
     )
 
 
-def _resources_message(resources: JobResources) -> processing_job_pb2.JobResources:
+def resources_message(resources: JobResources) -> processing_job_pb2.JobResources:
+    """Returns what a job may use, as it travels."""
     timeout_s = resources.timeout_s
     return processing_job_pb2.JobResources(
         memory_mib=resources.memory_mib,

@@ -28,9 +28,12 @@ SERVICES = {
     "uploads": ("mlops.ingestion.v1.upload_service_pb2", "DataUploadService"),
     "processing": ("mlops.processing.v1.processing_service_pb2", "DataProcessingService"),
     "pipelines": ("mlops.processing.v1.pipeline_service_pb2", "PipelineService"),
+    "features": ("mlops.features.v1.feature_store_service_pb2", "FeatureStoreService"),
+    "feature_serving": ("mlops.features.v1.feature_serving_service_pb2", "FeatureServingService"),
+    "feature_jobs": ("mlops.features.v1.feature_job_service_pb2", "FeatureJobService"),
     "system": ("mlops.system.v1.system_service_pb2", "SystemMonitorService"),
 }
-"""Module and name of the service behind each sub-client."""
+"""Module and name of the service behind each sub-client; `features` has three."""
 
 _ATTEMPTS = 5
 # 0.2 + 0.5 + 1.25 + 3 s: longer than a killed server takes to come back.

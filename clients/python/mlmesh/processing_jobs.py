@@ -301,7 +301,7 @@ def job_value(message: processing_job_pb2.ProcessingJob) -> ProcessingJob:
         spec=_as_json(message.spec),
         state=_state(message.state),
         state_history=tuple(JobStateChange(_state(one.state), one.enter_time.ToDatetime(UTC), one.reason) for one in message.state_history),
-        error=_error_value(message.error) if message.HasField("error") else None,
+        error=error_value(message.error) if message.HasField("error") else None,
         progress=JobProgress(message.progress.phase, message.progress.rows_computed, message.progress.outputs_written),
         inputs=tuple(map(_input_value, message.inputs)),
         outputs=tuple(map(_output_value, message.outputs)),
@@ -386,7 +386,8 @@ def _state(value: int) -> str:
     return enum_name(job_pb2.JobState, value)
 
 
-def _error_value(status: status_pb2.Status) -> JobError:
+def error_value(status: status_pb2.Status) -> JobError:
+    """Reads why a job failed."""
     error = error_of_status(status)
     return JobError(error.code, error.reason, error.message)
 

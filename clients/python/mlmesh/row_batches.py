@@ -11,6 +11,7 @@ from typing import Any
 
 from mlops.ingestion.v1 import stream_service_pb2
 
+from mlmesh.arrow_streams import arrow_stream, gives_arrow
 from mlmesh.errors import InvalidArgument
 from mlmesh.ingestions import RejectedRow
 
@@ -65,26 +66,9 @@ def batch_message(rows: Rows) -> stream_service_pb2.RowBatch:
     """
     if isinstance(rows, bytes | bytearray | memoryview):
         return stream_service_pb2.RowBatch(ndjson=_checked(bytes(rows)))
-    if hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
-        return stream_service_pb2.RowBatch(arrow=_checked(_arrow(rows)))
+    if gives_arrow(rows):
+        return stream_service_pb2.RowBatch(arrow=_checked(arrow_stream(rows)))
     return stream_service_pb2.RowBatch(ndjson=_checked(_ndjson(rows)))
-
-
-def _arrow(rows: Any) -> bytes:
-    try:
-        import pyarrow as pa
-    except ImportError:
-        raise InvalidArgument(
-            f"a {type(rows).__name__} is sent by pyarrow, which is not installed",
-            reason="PYARROW_MISSING",
-            hint="pip install pyarrow, or give rows as mappings",
-        ) from None
-    table = pa.table(rows) if hasattr(rows, "__arrow_c_stream__") else pa.Table.from_batches([pa.record_batch(rows)])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def _ndjson(rows: Any) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from mlmesh.aio.data_uploads import UploadsClient as AsyncUploads
+from mlmesh.aio.features import FeaturesClient as AsyncFeatures
 from mlmesh.aio.ingestion import IngestionClient as AsyncIngestion
 from mlmesh.aio.pipelines import PipelinesClient as AsyncPipelines
 from mlmesh.aio.processing import ProcessingClient as AsyncProcessing
@@ -25,6 +26,7 @@ from mlmesh.aio.system import SystemClient as AsyncSystem
 from mlmesh.aio.users import UsersClient as AsyncUsers
 from mlmesh.policies import SERVICES, services
 from mlmesh.sync.data_uploads import UploadsClient
+from mlmesh.sync.features import FeaturesClient
 from mlmesh.sync.ingestion import IngestionClient
 from mlmesh.sync.pipelines import PipelinesClient
 from mlmesh.sync.processing import ProcessingClient
@@ -52,6 +54,7 @@ SYNC: dict[str, type[Any]] = {
     "uploads": UploadsClient,
     "processing": ProcessingClient,
     "pipelines": PipelinesClient,
+    **dict.fromkeys(("features", "feature_serving", "feature_jobs"), FeaturesClient),
     "system": SystemClient,
 }
 ASYNC: dict[str, type[Any]] = {
@@ -67,6 +70,7 @@ ASYNC: dict[str, type[Any]] = {
     "uploads": AsyncUploads,
     "processing": AsyncProcessing,
     "pipelines": AsyncPipelines,
+    **dict.fromkeys(("features", "feature_serving", "feature_jobs"), AsyncFeatures),
     "system": AsyncSystem,
 }
 METHODS = [(name, method.name) for name, service in zip(SERVICES, services(), strict=True) for method in service.methods]

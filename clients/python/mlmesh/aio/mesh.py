@@ -11,6 +11,7 @@ import grpc.aio
 
 from mlmesh.aio.calls import Caller
 from mlmesh.aio.data_uploads import UploadsClient
+from mlmesh.aio.features import FeaturesClient
 from mlmesh.aio.ingestion import IngestionClient
 from mlmesh.aio.pipelines import PipelinesClient
 from mlmesh.aio.processing import ProcessingClient
@@ -119,6 +120,11 @@ class AsyncMesh:
     def pipelines(self) -> PipelinesClient:
         """Computations that run again and again, over what has changed alone."""
         return PipelinesClient(self._channel, self._caller)
+
+    @cached_property
+    def features(self) -> FeaturesClient:
+        """Features of entities: as they are now, and as they were known in the past."""
+        return FeaturesClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:

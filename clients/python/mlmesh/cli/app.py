@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mlmesh import platform_code
-from mlmesh.cli import data, datasets, local, models, people, pipelines, prediction, processing, session
+from mlmesh.cli import data, datasets, features, local, models, people, pipelines, prediction, processing, session
 from mlmesh.cli.output import print_error
 from mlmesh.errors import MeshError
 
@@ -27,6 +27,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(processing.app, name="processing")
 app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(features.app, name="features")
 app.add_typer(people.users, name="users")
 app.add_typer(people.keys, name="keys")
 

@@ -125,7 +125,7 @@ def read_spec(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}", param_hint="--spec") from None
     if not isinstance(read, dict):
-        raise typer.BadParameter(f"{path} has no spec: it has to be an object with inputs, sql or plan, and outputs", param_hint="--spec")
+        raise typer.BadParameter(f"{path} has no spec: it has to be one object, as the contract has it", param_hint="--spec")
     return read
 
 

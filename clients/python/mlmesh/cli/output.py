@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -55,8 +55,8 @@ def print_json(value: Any) -> None:
 
 
 def plain(value: DataclassInstance) -> dict[str, Any]:
-    """Returns a value of the client as JSON values; moments as RFC 3339 text."""
-    return asdict(value, dict_factory=lambda items: {key: _rfc3339(one) if isinstance(one, datetime) else one for key, one in items})
+    """Returns a value of the client as JSON values; moments as RFC 3339 text, lengths of time in seconds."""
+    return asdict(value, dict_factory=lambda items: {key: _json_value(one) for key, one in items})
 
 
 def moment(value: datetime | None) -> str:
@@ -106,5 +106,12 @@ def human_size(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
-def _rfc3339(value: datetime) -> str:
+def _json_value(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return rfc3339(value) if isinstance(value, datetime) else value
+
+
+def rfc3339(value: datetime) -> str:
+    """Returns a moment as RFC 3339 text, in UTC."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

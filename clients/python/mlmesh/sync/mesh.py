@@ -15,6 +15,7 @@ from mlmesh.configuration import Connection
 from mlmesh.http_uploads import HttpUploads
 from mlmesh.sync.calls import Caller
 from mlmesh.sync.data_uploads import UploadsClient
+from mlmesh.sync.features import FeaturesClient
 from mlmesh.sync.ingestion import IngestionClient
 from mlmesh.sync.pipelines import PipelinesClient
 from mlmesh.sync.processing import ProcessingClient
@@ -120,6 +121,11 @@ class SyncMesh:
     def pipelines(self) -> PipelinesClient:
         """Computations that run again and again, over what has changed alone."""
         return PipelinesClient(self._channel, self._caller)
+
+    @cached_property
+    def features(self) -> FeaturesClient:
+        """Features of entities: as they are now, and as they were known in the past."""
+        return FeaturesClient(self._channel, self._caller)
 
     @cached_property
     def system(self) -> SystemClient:
