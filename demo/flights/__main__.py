@@ -1,8 +1,9 @@
 """The main job on real data: `mlmesh demo`.
 
-Has the mesh take in the raw files of real flights, check them and join them, trains a model on that, evaluates it on months that it has not
-seen, registers it with lineage, serves it, calls it over REST and gRPC, and shows that both answer what the model itself says. Exit code 0
-only where they do. With `--full` it does all of this a second time on real servers, and both times must end with the same metrics.
+Has the mesh take in the raw files of real flights and check them, makes a training set of them with features that were known at the time,
+trains a model on that, evaluates it on months that it has not seen, registers it with lineage, serves it with features of the online store
+over REST and gRPC, and shows that both answer what the model itself says. Exit code 0 only where they do. With `--full` it does all of this
+a second time on real servers, and both times must end with the same metrics.
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ from demo.flights.arrivals import Arrivals, NotArrived
 from demo.flights.backends import Backends, embedded, production_like
 from demo.flights.dataset import INPUTS, Split, find_files, in_order, split_by_month
 from demo.flights.delay_model import Evaluation, evaluate, train
+from demo.flights.departures import make_departures
+from demo.flights.features import SERVED, define, make_training_set, materialize, serve
 from demo.flights.ingestion import ingest, land, read, validate
-from demo.flights.joining import join
 from demo.flights.local_mesh import LocalMesh, MeshFailed, running_mesh
 from demo.flights.predictions import Answer, predict_in_process, predict_over_grpc, predict_over_rest
 from demo.real_servers import ServerFailed
 
 MODEL = "flight-delay"
 FIRST_UNSEEN_MONTH = 10
-FLIGHTS_PREDICTED = 1_000
+SAMPLE_ROWS = 1_000
 # ONNX computes in float32 what scikit-learn computes in float64.
 TOLERANCE = 1e-5
 
@@ -60,7 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--data-dir", type=Path, default=Path(".mlmesh/demo"), help="where the mesh of the demo keeps everything (default: %(default)s)"
     )
     parser.add_argument(
-        "--full", action="store_true", help="do it again on PostgreSQL, S3 and Kafka, which are started for it (needs mlmesh[demo-full])"
+        "--full",
+        action="store_true",
+        help="do it again on PostgreSQL, S3, Redis and Kafka, which it starts (needs mlmesh[demo-full])",
     )
     given = parser.parse_args(arguments)
     data_dir: Path = given.data_dir.expanduser().resolve()
@@ -103,14 +107,15 @@ def run(data_dir: Path, backends: Backends, console: Console) -> Evaluation:
         console.print(f"[green]✓[/] started a mesh on {backends.name} at {mesh.url}")
         client = mlmesh.connect(url=mesh.url, token=mesh.token)
         _take_in(client, uris, arriving, backends.arrivals, console)
-        datasets, rows = _joined(client, backends.storage_options, console)
+        datasets, rows = _with_features(client, backends.storage_options, console)
         seen, unseen = split_by_month(rows, FIRST_UNSEEN_MONTH)
         with _timed(console, f"trained on {len(seen.late):,} flights of January to September"):
             model = train(seen)
         with _timed(console, f"evaluated on {len(unseen.late):,} flights of October to December"):
             evaluation = evaluate(model, unseen)
         _print_evaluation(console, evaluation)
-        _register_and_predict(mesh, client, model, evaluation, datasets, seen, unseen, console)
+        latest = _served(client, rows, console)
+        _register_and_predict(mesh, client, model, evaluation, datasets, seen, latest, console)
     console.print("[green]✓[/] stopped the mesh; nothing is left running")
     return evaluation
 
@@ -133,12 +138,43 @@ def _take_in(
         raise Disagreement(f"the flights are not as expected: {[result for result in report.results if not result.success]}")
 
 
-def _joined(client: mlmesh.Mesh, storage_options: Mapping[str, str], console: Console) -> tuple[list[Dataset], pd.DataFrame]:
-    with _timed(console, "joined them in a processing job"):
-        job = join(client)
-    made, rows = read(client, job.outputs[0].dataset, storage_options)
+def _with_features(client: mlmesh.Mesh, storage_options: Mapping[str, str], console: Console) -> tuple[list[Dataset], pd.DataFrame]:
+    with _timed(console, "made the departures in a processing job"):
+        job = make_departures(client)
+    console.print(f"    {job.outputs[0].dataset} version {job.outputs[0].version}: {job.outputs[0].row_count:,} rows")
+    with _timed(console, "defined features of airports and planes, and brought them online"):
+        define(client)
+        materialized = materialize(client)
+    for one in materialized:
+        console.print(f"    {one.view} version {one.version}: {one.read_rows:,} rows of the dataset's version {one.dataset_version}")
+    with _timed(console, "made a training set: each departure with what was known at its time"):
+        training = make_training_set(client)
+    made, rows = read(client, training.spec["dataset"], storage_options)
     console.print(f"    {made.name} version {made.version}: {made.row_count:,} rows")
-    return [made, *(client.ingestion.get_dataset(each.dataset, version=each.version) for each in job.inputs)], in_order(rows)
+    for view in training.leak_report:
+        found = view.rows - view.not_found_rows
+        console.print(f"    {view.view}: found for {found:,} rows; {view.changed_rows:,} would have known too early")
+    for replay in training.on_demand_replay:
+        console.print(f"    {replay.feature}, computed by the code that serves: {replay.different_rows} of {replay.rows:,} rows differ")
+        if replay.different_rows:
+            raise Disagreement(f"{replay.feature} is not the same online and offline")
+    names = dict.fromkeys(("departures", *(each.dataset for each in training.inputs)))
+    return [made, *map(client.ingestion.get_dataset, names)], in_order(rows)
+
+
+def _served(client: mlmesh.Mesh, rows: pd.DataFrame, console: Console) -> pd.DataFrame:
+    """Gives the flights after the last weather report, with features of the online store, which has to have what they were trained on."""
+    online = client.features.get_feature_view("weather").online
+    newest = online.newest_event_time if online else None
+    latest = rows[rows["time_hour"] > newest].reset_index(drop=True)
+    with _timed(console, f"had the features of the last {len(latest):,} flights served online"):
+        served = serve(client, latest)
+    for name in SERVED:
+        found, trained = served[name].to_numpy(np.float32), latest[name].to_numpy(np.float32)
+        if not np.array_equal(found, trained, equal_nan=True):
+            raise Disagreement(f"{name} is not the same online and in the training set")
+    console.print(f"    {', '.join(SERVED)}: all equal those of the training set")
+    return latest.assign(**{name: served[name].astype(np.float32) for name in SERVED})[list(INPUTS)]
 
 
 def _register_and_predict(
@@ -148,13 +184,12 @@ def _register_and_predict(
     evaluation: Evaluation,
     datasets: list[Dataset],
     seen: Split,
-    unseen: Split,
+    flights: pd.DataFrame,
     console: Console,
 ) -> None:
     with _timed(console, "registered the model with metrics, lineage and its ONNX form"):
         registered = _register(client, model, evaluation, datasets, seen)
     console.print(f"    {registered.model} version {registered.version}, {registered.digest}")
-    flights = unseen.inputs.head(FLIGHTS_PREDICTED)
     with tempfile.TemporaryDirectory() as folder:
         client.registry.pull_version(registered.model, folder, version=registered.version)
         local = predict_in_process(Path(folder) / registered.onnx_path, flights)
@@ -181,7 +216,7 @@ def _register(client: mlmesh.Mesh, model: Pipeline, evaluation: Evaluation, data
             datasets=[model_pb2.DatasetReference(name=f"{one.name}@{one.version}", uri=one.uri) for one in datasets],
             code_commit=_commit(),
         ),
-        sample_input=seen.inputs.head(FLIGHTS_PREDICTED),
+        sample_input=seen.inputs.head(SAMPLE_ROWS),
         onnx="require",
     )
     client.registry.set_alias(MODEL, alias="champion", version=saved.version)
@@ -222,6 +257,7 @@ def _print_where_to_look(console: Console, data_dir: Path) -> None:
         f"\nTo look at it, start the same mesh again with [bold]mlmesh up --data-dir {data_dir}[/] and open\n"
         "    http://127.0.0.1:8080/docs                             every path\n"
         "    http://127.0.0.1:8080/api/v1/datasets/flights:preview  the first flights\n"
+        "    http://127.0.0.1:8080/api/v1/features                  the features\n"
         f"    http://127.0.0.1:8080/api/v1/models/{MODEL}       the model (with the token of `mlmesh token`)\n"
         "    http://127.0.0.1:8080/api/v1/health                    the components\n"
         f"ONNX Runtime {onnxruntime.__version__}, files in {data_dir}"

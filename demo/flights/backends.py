@@ -72,11 +72,12 @@ def embedded(data_dir: Path) -> Backends:
 
 @contextmanager
 def production_like() -> Iterator[Backends]:
-    """PostgreSQL, S3 and Kafka, real ones from wheels, for as long as the block runs."""
+    """PostgreSQL, S3, Redis and Kafka, real ones from wheels, for as long as the block runs."""
     # Only here: they come with `mlmesh[demo-full]`.
     from blob_store.s3 import connect
     from demo.real_servers.kafka import tansu
     from demo.real_servers.postgresql import postgresql_server
+    from demo.real_servers.redis import redis_server
     from demo.real_servers.s3 import s3_server
 
     with ExitStack() as stack:
@@ -85,9 +86,10 @@ def production_like() -> Iterator[Backends]:
         database = stack.enter_context(postgresql_server(folder / "postgresql"))
         s3 = stack.enter_context(s3_server(folder / "s3"))
         kafka = stack.enter_context(tansu(folder / "kafka", s3)).kafka
+        redis = stack.enter_context(redis_server(folder / "redis"))
         landing = _Bucket(connect(s3.endpoint, credentials=s3.credentials), s3.bucket)
         yield Backends(
-            "PostgreSQL, S3 and Kafka",
+            "PostgreSQL, S3, Redis and Kafka",
             landing,
             Published(kafka),
             {
@@ -96,6 +98,8 @@ def production_like() -> Iterator[Backends]:
                 "MLMESH_INGESTION_TABLES_URL": s3.url("tables"),
                 "MLMESH_INGESTION_S3_ENDPOINT": s3.endpoint,
                 "MLMESH_PROCESSING_S3_ENDPOINT": s3.endpoint,
+                "MLMESH_FEATURES_S3_ENDPOINT": s3.endpoint,
+                "MLMESH_FEATURES_ONLINE_URL": redis.url,
                 "MLMESH_INGESTION_ALLOWED_SOURCES": json.dumps([landing.url]),
                 "MLMESH_INGESTION_KAFKA_CLUSTERS": json.dumps({CLUSTER: {"bootstrap.servers": kafka.address}}),
                 "AWS_ACCESS_KEY_ID": s3.access_key,

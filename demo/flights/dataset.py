@@ -74,7 +74,7 @@ def in_order(departures: pd.DataFrame) -> pd.DataFrame:
     rows = departures.sort_values(list(FLIGHT_KEY), ignore_index=True)
     rows[list(MEASURES)] = rows[list(MEASURES)].astype(np.float32)
     rows[list(CATEGORIES)] = rows[list(CATEGORIES)].astype(object)
-    return rows[[*INPUTS, "month", "late"]]
+    return rows[[*INPUTS, "year", "month", "tailnum", "time_hour", "late"]]
 
 
 def split_by_month(rows: pd.DataFrame, first_unseen_month: int) -> tuple[Split, Split]:
