@@ -23,15 +23,15 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from benchmarks.features.feast_python import feast_python
 from servers.features.offline.retrieval import retrieval
 from servers.features.offline.specification import Feature, FeatureView, Spine, TrainingSet, ViewKey
 from servers.processing.engines.local import LocalEngine
 from servers.processing.kernels.cancellation import Cancellation
-from servers.processing.kernels.session import KernelLimits
 from servers.processing.plan.binding import bind
 from servers.processing.plan_messages import plan_from_proto
+from servers.runtime.duckdb_session import DuckdbLimits
 
-_FEAST_PYTHON = "MLMESH_BENCH_FEAST_PYTHON"
 _ROOT = Path(__file__).parents[2]
 _ORACLE = _ROOT / "tests" / "compat" / "feast" / "oracle" / "historical.py"
 _HAND, _PLAN, _BITEMPORAL, _FEAST = "statement by hand", "mlmesh", "mlmesh, with write times", "Feast"
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Measures and prints."""
     sides = [_HAND, _PLAN, _BITEMPORAL, *([] if given.without_feast else [_FEAST])]
-    python = None if given.without_feast else _feast_python()
+    python = None if given.without_feast else feast_python()
     turns: defaultdict[str, list[Turn]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="bench-features-") as name:
         folder = Path(name)
@@ -109,7 +109,7 @@ def _by_plan(folder: Path, views: list[FeatureView], *, is_bitemporal: bool) -> 
     made = retrieval(TrainingSet(Spine("spine", "event_timestamp", ("customer", "event_timestamp", "label")), tuple(chosen)))
     inputs = {name: pads.dataset(folder / f"{name}.parquet") for name in made.inputs}
     plan = bind(plan_from_proto(made.plan), {name: dataset.schema for name, dataset in inputs.items()})
-    with LocalEngine(KernelLimits(_MEMORY_BYTES, _THREADS)).run(plan, inputs, Cancellation()) as outputs:
+    with LocalEngine(DuckdbLimits(_MEMORY_BYTES, _THREADS)).run(plan, inputs, Cancellation()) as outputs:
         for batch in outputs[made.output]:
             yield batch.num_rows
 
@@ -167,10 +167,3 @@ def _write_tables(folder: Path, rows: int, view_rows: int, views: int, features:
 def _processor_s() -> float:
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return spent.ru_utime + spent.ru_stime
-
-
-def _feast_python() -> Path:
-    python = Path(os.environ.get(_FEAST_PYTHON) or _ROOT / ".venv-feast" / "bin" / "python")
-    if not python.exists():
-        raise SystemExit(f"{python} does not exist; run `make .venv-feast/.ready`, or name another one with {_FEAST_PYTHON}")
-    return python
