@@ -40,11 +40,11 @@ venv: .venv/.dev ## Install everything for development into .venv
 venvs: .venv-engines/.ready .venv-triton/.ready .venv-great-expectations/.ready .venv-feast/.ready .venv-airflow/.ready ## Install what test-engines and test-compat need into venvs of their own
 
 .PHONY: demo
-demo: .venv/.demo ## Take in real flights, train, register and serve a model of them, call it over REST and gRPC, and leave nothing running
+demo: .venv/.demo ## Take in real flights, make features of them, train, register and serve a model, call it over REST and gRPC, and leave nothing running
 	$(BIN)/mlmesh demo
 
 .PHONY: demo-full
-demo-full: .venv/.demo-full ## The demo, and once more on PostgreSQL, S3 and Kafka, with the same metrics
+demo-full: .venv/.demo-full ## The demo, and once more on PostgreSQL, S3, Redis and Kafka, with the same metrics
 	$(BIN)/mlmesh demo --full
 
 .PHONY: up
@@ -55,7 +55,7 @@ up: .venv/.demo ## Start the whole mesh and keep it running until Ctrl-C
 test: .venv/.dev ## Every test that needs only what pip brings, but for those of test-data and test-chaos
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' \
 		tests/unit tests/contract tests/integration tests/e2e --ignore tests/integration/ingestion --ignore tests/integration/processing \
-		--ignore tests/integration/features
+		--ignore tests/integration/features --ignore tests/e2e/test_openapi.py
 
 .PHONY: test-fast
 test-fast: .venv/.dev ## Unit and contract tests
@@ -66,8 +66,8 @@ test-data: .venv/.dev ## Data ingestion, processing and features on real databas
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m 'not system_package' tests/integration/ingestion tests/integration/processing tests/integration/features
 
 .PHONY: test-chaos
-test-chaos: .venv/.dev ## Killed servers and writers, under load
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/chaos
+test-chaos: .venv/.dev ## Killed servers and writers, under load; and whatever requests Schemathesis can think of
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/chaos tests/e2e/test_openapi.py
 
 .PHONY: test-system
 test-system: .venv/.dev ## Tests that need a server from the system's packages (MariaDB)
@@ -100,7 +100,7 @@ test-engines: .venv-engines/.ready ## Tests with PyTorch, TensorFlow, Ray, Dask 
 .venv-feast/.ready:
 	$(PYTHON) -m venv .venv-feast
 	.venv-feast/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
-	.venv-feast/bin/python -m pip --disable-pip-version-check install --quiet 'feast[duckdb]==0.67.*'
+	.venv-feast/bin/python -m pip --disable-pip-version-check install --quiet 'feast[duckdb,redis,grpcio]==0.67.*'
 	@touch $@
 
 .venv-airflow/.ready: pyproject.toml clients/airflow/pyproject.toml
@@ -149,6 +149,7 @@ bench: .venv/.dev .venv-great-expectations/.ready .venv-feast/.ready ## Benchmar
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.validation
 	$(BIN)/python -m benchmarks.features offline
+	$(BIN)/python -m benchmarks.features online
 
 .PHONY: clean
 clean: ## Remove what the verbs made

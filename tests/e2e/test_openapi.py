@@ -29,10 +29,14 @@ def fuzzed() -> Iterator[WholeMesh]:
         yield running
 
 
-# Of this body, a pipeline with a plan in it, there are more deterministic cases than can be made; random ones it has as all others.
+# Of these bodies, which have a plan in them, there are more deterministic cases than can be made; random ones they have as all others.
 CONFIGURATION = """
 [[operations]]
 include-name = "PATCH /api/v1/processing/pipelines/{name}"
+phases.coverage.enabled = false
+
+[[operations]]
+include-name = "PATCH /api/v1/features/{name}"
 phases.coverage.enabled = false
 """
 

@@ -20,9 +20,9 @@ from servers.features.offline.retrieval import retrieval
 from servers.features.offline.specification import Feature, FeatureView, Spine, TrainingSet, ViewKey
 from servers.processing.engines.local import LocalEngine
 from servers.processing.kernels.cancellation import Cancellation
-from servers.processing.kernels.session import KernelLimits
 from servers.processing.plan.binding import bind
 from servers.processing.plan_messages import plan_from_proto
+from servers.runtime.duckdb_session import DuckdbLimits
 
 ORACLE = Path(__file__).parent / "oracle" / "historical.py"
 VENV = Path(os.environ.get("FEAST_VENV") or Path(__file__).parents[3] / ".venv-feast")
@@ -94,7 +94,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[pa.Table, pa.Tabl
     subprocess.run([PYTHON, "-P", ORACLE, folder], check=True, cwd=folder, timeout=300, capture_output=True)
     made = retrieval(TRAINING_SET)
     plan = bind(plan_from_proto(made.plan), {name: table.schema for name, table in inputs.items()})
-    with LocalEngine(KernelLimits()).run(plan, inputs, Cancellation()) as outputs:
+    with LocalEngine(DuckdbLimits()).run(plan, inputs, Cancellation()) as outputs:
         return outputs[made.output].read_all(), pq.read_table(folder / "answer.parquet")
 
 

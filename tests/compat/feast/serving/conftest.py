@@ -1,0 +1,3 @@
+"""What is here beside the tests runs in Feast's own venv."""
+
+collect_ignore = ["client", "repository"]
