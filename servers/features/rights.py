@@ -5,6 +5,9 @@ from __future__ import annotations
 from servers.features.errors import NotAllowed
 from servers.runtime.auth import Principal
 
+READ_DATA = "ingestion.data.read"
+WRITE_DATA = "ingestion.data.write"
+
 
 def check_right(caller: Principal, permission: str, project: str, what: str, advice: str = "") -> None:
     """Finds out whether a caller may do something.

@@ -13,12 +13,10 @@ from mlops.processing.v1 import processing_job_pb2 as job_pb
 
 from servers.features.definitions.view_specs import SourceColumns, own_name
 from servers.features.errors import InvalidFeatureView, ViewRuns
-from servers.features.rights import check_right
+from servers.features.rights import READ_DATA, WRITE_DATA, check_right
 from servers.runtime.auth import Principal
 from servers.runtime.errors import DomainError
 
-READ_DATA = "ingestion.data.read"
-WRITE_DATA = "ingestion.data.write"
 WRITE_PIPELINES = "processing.pipelines.write"
 RUN_JOBS = "processing.jobs.run"
 RUN_FUNCTIONS = "processing.functions.run"

@@ -16,8 +16,10 @@ from servers.features.definitions.records import ViewVersion
 from servers.features.insight.drift import mean_shift, population_stability_index
 from servers.features.jobs.errors import ViewHasNoRows
 from servers.features.peers.ingestion_peer import DATASET_NOT_FOUND, IngestionPeer
+from servers.features.rights import READ_DATA, check_right
 from servers.features.store.definitions import Definitions
 from servers.features.store.online_states import OnlineStates
+from servers.runtime.auth import Principal, current_principal
 from servers.runtime.errors import DomainError
 
 _Found = TypeVar("_Found")
@@ -32,15 +34,22 @@ class Statistics:
         online_states: How the online store stands.
         ingestion: Describes datasets.
         clock: The time now.
+        caller: Who asks.
     """
 
     def __init__(
-        self, definitions: Definitions, online_states: OnlineStates, ingestion: IngestionPeer, clock: Callable[[], datetime]
+        self,
+        definitions: Definitions,
+        online_states: OnlineStates,
+        ingestion: IngestionPeer,
+        clock: Callable[[], datetime],
+        caller: Callable[[], Principal] = current_principal,
     ) -> None:
         self._definitions = definitions
         self._online_states = online_states
         self._ingestion = ingestion
         self._clock = clock
+        self._caller = caller
 
     def __call__(
         self, project: str, name: str, version: int | None = None, baseline_version: int | None = None
@@ -54,12 +63,14 @@ class Statistics:
             baseline_version: Version of the dataset that drift is measured against; None = the first with rows that is still there.
 
         Raises:
+            NotAllowed: The caller may not read data.
             ViewNotFound: The project has none of this name.
             ViewVersionNotFound: It has no such version.
             ViewHasNoRows: FAILED_PRECONDITION: its dataset does not exist yet.
             OperationFailed: There is no such version of the dataset (NOT_FOUND), or its files were removed (FAILED_PRECONDITION).
             IngestionUnavailable: The ingestion server does not answer.
         """
+        check_right(self._caller(), READ_DATA, project, "the statistics of a view's dataset")
         view = self._definitions.view_version(project, name, version or 0)
         now = self._newest(view)
         if baseline_version is None:

@@ -25,7 +25,7 @@ from servers.features.jobs.working import MAX_ATTEMPTS
 from servers.features.offline.errors import InvalidTrainingSet
 from servers.features.peers.ingestion_peer import IngestionPeer, PinnedDataset
 from servers.features.peers.processing_peer import ProcessingPeer
-from servers.features.rights import check_right
+from servers.features.rights import READ_DATA, WRITE_DATA, check_right
 from servers.features.store.training_sets import TrainingSets
 from servers.runtime.auth import Principal
 from servers.runtime.paging import Listing
@@ -36,7 +36,6 @@ from sql_engine import write
 KIND = "training-set"
 """Kind of the tasks."""
 
-READ, WRITE = "ingestion.data.read", "ingestion.data.write"
 """What a caller needs besides: the peers are asked as the mesh's own account, which may everything."""
 
 # Servers that are lost are no fault of the job.
@@ -177,8 +176,8 @@ class MakingTrainingSets:
 
     def _checked(self, training_set_id: str, request: TrainingSetRequest, caller: Principal) -> NewTrainingSet:
         spec, project = request.spec, request.project
-        check_right(caller, READ, project, "reading the spine and the views")
-        check_right(caller, WRITE, project, "writing the training set")
+        check_right(caller, READ_DATA, project, "reading the spine and the views")
+        check_right(caller, WRITE_DATA, project, "writing the training set")
         wanted = resolved(self._definitions, project, spec.feature_service, spec.feature_service_version, spec.selections)
         spine, datasets = self._pinned(project, spec.spine, wanted)
         _check_dataset(spec, spine, datasets.values())

@@ -16,7 +16,7 @@ from servers.features.definitions.records import ViewVersion
 from servers.features.errors import ViewVersionGone
 from servers.features.online import OnlineRow, OnlineStore, Written
 from servers.features.peers.ingestion_peer import IngestionPeer
-from servers.features.rights import check_right
+from servers.features.rights import WRITE_DATA, check_right
 from servers.features.serving.errors import PushTargetNotPossible, ViewIsOfflineOnly
 from servers.features.serving.push_times import FirstSeen, PushTimes
 from servers.features.store.definitions import Definitions
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Pushing"]
 
-_WRITES_DATA = "ingestion.data.write"
 _PUSHES = uuid.UUID("6c1f1d0e-5a0e-4d3c-9f0b-0f6f5f7f2a11")
 _MOST_DATASETS = 1000
 
@@ -156,7 +155,7 @@ def _check_target(view: ViewVersion, caller: Principal, *, is_online: bool, is_o
     # The server writes as the mesh itself. A dataset that only pushes make is the view's own; others are not for everybody who may push.
     if is_offline and view.spec.HasField("dataset"):
         advice = ", and the target PUSH_TARGET_ONLINE does without"
-        check_right(caller, _WRITES_DATA, view.project, f"a push into the dataset {view.dataset!r}", advice)
+        check_right(caller, WRITE_DATA, view.project, f"a push into the dataset {view.dataset!r}", advice)
 
 
 def _push_id(view: ViewVersion, caller: Principal, request_id: str) -> str:

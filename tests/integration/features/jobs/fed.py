@@ -220,7 +220,7 @@ def fed(served: ServedProcessing, clock: Callable[[], datetime] = lambda: dateti
                 ServiceManagement(engine, revision, check_on_demand, clock, make_id),
                 online,
                 Lineage(around.definitions, jobs.training_sets, around.ingestion, RegistryPeer(None, 0), lambda: CALLER),
-                Statistics(around.definitions, around.online_states, around.ingestion, clock),
+                Statistics(around.definitions, around.online_states, around.ingestion, clock, lambda: CALLER),
                 channel,
             )
     finally:

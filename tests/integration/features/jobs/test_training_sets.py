@@ -13,8 +13,11 @@ from mlops.features.v1 import feature_job_service_pb2 as pb
 from mlops.features.v1 import feature_view_pb2 as view_pb
 
 from servers.features.definitions.records import ViewVersion
+from servers.features.errors import NotAllowed
+from servers.features.insight.statistics import Statistics
 from servers.features.offline.retrieval import retrieval
 from servers.features.offline.specification import Feature, FeatureView, Spine, TrainingSet, ViewKey
+from servers.runtime.auth import Principal
 from tests.integration.features.jobs.fed import CANCELLED, START, SUCCEEDED, TIME, Fed, at, keep_processing_busy
 from tests.integration.features.offline.running import bound, local, results, rows_of
 from tests.integration.processing.server.served import refusal_of
@@ -209,3 +212,12 @@ def test_statistics_tell_how_fresh_a_view_is_and_how_it_has_drifted(features: Fe
     assert amount.population_stability_index > 1
     assert amount.mean_shift > 3
     assert same.features[0].population_stability_index == 0
+
+
+def test_statistics_are_for_those_who_may_read_data(features: Fed, view: ViewVersion) -> None:
+    around = features.around
+    curious = Principal("eve", "eve", "user", {"default": frozenset({"features.*"})})
+    statistics = Statistics(around.definitions, around.online_states, around.ingestion, lambda: START, lambda: curious)
+
+    with pytest.raises(NotAllowed, match="lacks the permission"):
+        statistics("default", view.view)
