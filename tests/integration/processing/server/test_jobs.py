@@ -49,7 +49,9 @@ def test_a_select_becomes_a_dataset(server: ServedProcessing) -> None:
         labels={"team": "a"},
     )
 
-    assert (job.state, job.attempt, job.spec.inputs[0].version, job.outputs[0].step) == (QUEUED, 0, 1, "result")
+    # A worker may have taken it already.
+    assert job.state in (QUEUED, RUNNING)
+    assert (job.spec.inputs[0].version, job.outputs[0].step) == (1, "result")
     assert (job.spec.resources.memory_mib, job.spec.max_attempts, job.spec.engine) == (1024, 3, job_pb.ENGINE_LOCAL)
     ended = server.ended(job.id)
     assert ended.state == SUCCEEDED, ended
