@@ -9,7 +9,7 @@ import psutil
 
 from tests.whole_mesh import WholeMesh, run_mlmesh
 
-MAX_IDLE_BYTES = 500 * 1024**2
+MAX_IDLE_BYTES = 500_000_000
 
 
 def test_the_first_start_prints_a_password_once_that_works(mesh: WholeMesh) -> None:
