@@ -79,18 +79,7 @@ class FeatureJobs:
 
         tasks = TaskTable(engine, on_end=on_end)
         computations = Computations(around.processing)
-        self.processes = FeatureProcesses(
-            FeatureProcessSettings(
-                scratch_folder=settings.data_dir / "features" / "scratch",
-                online_url=online_url,
-                online_max_bytes=settings.online_max_bytes,
-                online_timeout_s=settings.online_timeout_s,
-                s3_endpoint=settings.s3_endpoint,
-                memory_bytes=settings.job_memory_bytes,
-                idle_s=settings.idle_process_s,
-                most_processes=settings.concurrent_jobs,
-            )
-        )
+        self.processes = _processes(settings, online_url)
         tools = MaterializeTools(
             engine=engine,
             definitions=around.definitions,
@@ -112,17 +101,10 @@ class FeatureJobs:
             ),
         }
         # Each kind has workers of its own: those of training sets mostly wait, and would keep views from being brought up to date.
-        work_settings = WorkSettings(threads=settings.concurrent_jobs, lease_s=settings.lease_s, grace_s=0)
-        self._workers = []
-        for kind, attempt in attempts.items():
-            workers = Workers(tasks, owner=str(uuid.uuid4()), settings=work_settings)
-            workers.register(kind, Working(engine, tasks, attempt, settings.job_timeout_s).work)
-            self._workers.append(workers)
-
-        def make_id() -> str:
-            return str(uuid.uuid4())
-
-        self.materializing = Materializing(engine, tasks, around.definitions, kept, computations, clock, make_id)
+        self._workers = [
+            _workers(tasks, kind, Working(engine, tasks, attempt, settings.job_timeout_s), settings) for kind, attempt in attempts.items()
+        ]
+        self.materializing = Materializing(engine, tasks, around.definitions, kept, computations, clock, _new_id)
         making = MakingTrainingSets(
             engine,
             tasks,
@@ -132,7 +114,7 @@ class FeatureJobs:
             around.processing,
             computations,
             clock,
-            make_id,
+            _new_id,
         )
         self.servicer = FeatureJobServicer(making, self.materializing)
         self.remove_vectors = RemovingVectors(tasks, kept, around.online_states, self.old_generations, self.processes)
@@ -158,3 +140,29 @@ class FeatureJobs:
         for workers in self._workers:
             workers.stop()
         self.processes.close()
+
+
+def _processes(settings: FeaturesSettings, online_url: str) -> FeatureProcesses:
+    return FeatureProcesses(
+        FeatureProcessSettings(
+            scratch_folder=settings.data_dir / "features" / "scratch",
+            online_url=online_url,
+            online_max_bytes=settings.online_max_bytes,
+            online_timeout_s=settings.online_timeout_s,
+            s3_endpoint=settings.s3_endpoint,
+            memory_bytes=settings.job_memory_bytes,
+            idle_s=settings.idle_process_s,
+            most_processes=settings.concurrent_jobs,
+        )
+    )
+
+
+def _workers(tasks: TaskTable, kind: str, working: Working, settings: FeaturesSettings) -> Workers:
+    work_settings = WorkSettings(threads=settings.concurrent_jobs, lease_s=settings.lease_s, grace_s=0)
+    workers = Workers(tasks, owner=_new_id(), settings=work_settings)
+    workers.register(kind, working.work)
+    return workers
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
