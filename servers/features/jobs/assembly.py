@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine
 from servers.features.data_process import FeatureProcesses, FeatureProcessSettings
 from servers.features.jobs import materializations, training_sets
 from servers.features.jobs.computations import Computations
+from servers.features.jobs.materialization_attempts import MaterializationAttempts, MaterializeTools
 from servers.features.jobs.materializations import Materializing, Schedule
-from servers.features.jobs.materializing import MaterializeAttempts, MaterializeTools
 from servers.features.jobs.removing import RemovingVectors
 from servers.features.jobs.servicer import FeatureJobServicer
 from servers.features.jobs.tidying import Tidying
@@ -95,7 +95,7 @@ class FeatureJobs:
             max_future=timedelta(seconds=settings.max_future_s),
         )
         attempts: dict[str, Attempt] = {
-            materializations.KIND: MaterializeAttempts(tools),
+            materializations.KIND: MaterializationAttempts(tools),
             training_sets.KIND: TrainingSetAttempts(
                 engine, self.training_sets, around.ingestion, around.processing, computations, self.processes
             ),

@@ -70,7 +70,7 @@ class MaterializeTools:
     max_future: timedelta
 
 
-class MaterializeAttempts:
+class MaterializationAttempts:
     """Attempts at materialisations.
 
     What one has found out is kept with the materialisation, and vectors are written so that writing them again changes nothing: an attempt
