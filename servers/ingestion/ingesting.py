@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from grpc import StatusCode
 from sqlalchemy import Connection, Engine
 
 from servers.ingestion.catalogue import dataset_of
-from servers.ingestion.data_process import DataProcesses
+from servers.ingestion.data_process import DataProcesses, DataProcessUnavailable
 from servers.ingestion.deleting import BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S, is_being_deleted
 from servers.ingestion.errors import DatasetBusy, ExpectationsNotMet
 from servers.ingestion.inputs import Input, spooled
@@ -21,7 +22,7 @@ from servers.ingestion.uploads.errors import UploadNotFound
 from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.errors import DomainError
 from servers.runtime.paging import Listing
-from servers.runtime.work import NewTask, Result, Retry, Run, TaskTable
+from servers.runtime.work import Cancelled, NewTask, Result, Retry, Run, TaskTable
 from sql_engine import write
 
 KIND = "ingest"
@@ -30,6 +31,8 @@ KIND = "ingest"
 # The work itself is in another process, so an attempt fails for good, or its server was killed: that is no fault of the data.
 _MAX_ATTEMPTS = 100
 _PASSING = (StatusCode.UNAVAILABLE, StatusCode.ABORTED)
+_LOOK_PATIENCE_S = 5.0
+"""How long to look whether an attempt has written before it ended."""
 _FIRST_LOOK_S = 0.01
 _LONGEST_PAUSE_S = 0.25
 
@@ -169,8 +172,36 @@ class Ingesting:
         operation = arguments.get("operation", "ingest")
         try:
             outcome: dict[str, Any] = self._processes.run(operation, arguments, check=run.check, on_progress=run.progress)
+        except Cancelled:
+            # It may have committed before it was killed. Where nobody can say so soon, it is taken at its word.
+            with suppress(DomainError):
+                if (delivered := self._delivered(arguments)) is not None:
+                    return delivered
+            raise
         except DomainError as error:
             if error.code in _PASSING:
                 raise Retry(error) from error
-            raise
+            # A process that died, or could not describe what it had done, may have committed before.
+            try:
+                delivered = self._delivered(arguments)
+            except DomainError as unknown:
+                raise Retry(unknown) from unknown
+            if delivered is None:
+                raise
+            return delivered
         return outcome
+
+    def _delivered(self, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Returns the outcome of an attempt that has ended, where it is in the dataset.
+
+        Raises:
+            DomainError: It cannot be said, or not soon.
+        """
+        deadline = time.monotonic() + _LOOK_PATIENCE_S
+
+        def check() -> None:
+            if time.monotonic() >= deadline:
+                raise DataProcessUnavailable("it has not said in time whether the rows are in the dataset")
+
+        found: dict[str, Any] | None = self._processes.run("delivered", arguments, check=check)
+        return found

@@ -56,12 +56,28 @@ def ingest(workplace: Workplace, arguments: Mapping[str, Any], on_progress: OnPr
             return _ingested(workplace, arguments, on_progress, rows, lambda: (Numbered(batch, None) for batch in rows))
 
 
+def delivered(workplace: Workplace, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the outcome of an ingestion whose rows an attempt wrote that broke off before it could say so; None where none did."""
+    table = workplace.tables.table(arguments["project"], arguments["dataset"])
+    commit = table.delivered(arguments["ingestion_id"])
+    if commit is None:
+        return None
+    count, told = left_out_by(contents_of(workplace, arguments), arguments["ingestion_id"], workplace.most_rejected_rows)
+    written = Written(commit.version, commit.rows + count, commit.rows, commit.rows_updated, count, True, ())
+    return _outcome(table, written, written.rows_received) | {
+        "rows_quarantined": count,
+        "rejected": told,
+        "warnings": [
+            "the rows were written by an earlier attempt that broke off before it could say so: they are counted by the table's log"
+        ],
+    }
+
+
 def _replay(workplace: Workplace, arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    if (before := delivered(workplace, arguments)) is not None:
+        return before
     table = workplace.tables.table(arguments["project"], arguments["dataset"])
     folder, last_sequence = quarantine_of(workplace, arguments), table.last_sequences()
-    if last_sequence(arguments["ingestion_id"]) is not None:
-        written = Written(table.snapshot().version, 0, 0, 0, 0, True, ())
-        return _outcome(table, written, 0) | _left_out_before(workplace, arguments, [])
     schema = table.snapshot().schema if table.exists() else None
     with replayed(folder, last_sequence, arguments["source"], schema) as rows:
         if not rows.spool.row_count:
@@ -114,7 +130,11 @@ def _ingested(
         }
     if is_rehearsal:
         return outcome | {"version": None, "dataset": None, "changed_columns": changed_columns(written.schema_changes)}
-    return outcome | _left_out_before(workplace, arguments, rows.warnings) if written.was_delivered_before else outcome
+    before = delivered(workplace, arguments) if written.was_delivered_before else None
+    if before is None:
+        return outcome
+    read_again = {"rows_read": outcome["rows_read"], "validation": outcome["validation"]}
+    return before | read_again | {"warnings": [*rows.warnings, *before["warnings"]]}
 
 
 def _gate(rows: Source, wanted: Mapping[str, Any], most_told: int, left_out: LeftOutRows) -> Gate:
@@ -148,13 +168,6 @@ def _outcome(table: DatasetTable, written: Written, rows_read: int) -> dict[str,
         "is_refused": False,
         "dataset": None if written.version is None else dataset_object(table),
     }
-
-
-def _left_out_before(workplace: Workplace, arguments: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
-    """What an earlier attempt left out, which wrote the rows and broke off."""
-    warning = "the rows were written by an earlier attempt that broke off before it could count them"
-    count, told = left_out_by(contents_of(workplace, arguments), arguments["ingestion_id"], workplace.most_rejected_rows)
-    return {"rows_rejected": count, "rows_quarantined": count, "rejected": told, "warnings": [*warnings, warning]}
 
 
 def _refused(gate: Gate, warnings: list[str]) -> dict[str, Any]:

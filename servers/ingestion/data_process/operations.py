@@ -8,6 +8,7 @@ Every operation takes and returns what JSON has. `project` and `dataset` name a 
 | `append` | as `position`, and `batches` | what each batch is acknowledged with, the first failure, the dataset |
 | `position` | `producer`, `mode`, `keys`, `contract`, `column_types`, `seen_version`, … | last batch of the producer, the dataset |
 | `change_schema` | `ingestion_id`, `renamed_columns`, `dropped_columns`, `validate_only` | as of `ingest` |
+| `delivered` | as of `ingest` or `change_schema` | as of `ingest`, where that is in the dataset already |
 | `schemas` | `limit`, `before` | schemas, newest first |
 | `consume` | `cluster`, `properties`, `topics`, …, `stop_file` | nothing, once that file is there; all else is told as progress |
 | `check_subscription` | `payload`, `mode`, `keys`, `contract`, no dataset | nothing |
@@ -44,6 +45,7 @@ Operation = Callable[[Workplace, Mapping[str, Any], OnProgress], Any]
 _MODULES = {
     "appending": ("append", "position"),
     "consuming": ("check_subscription", "consume"),
+    "delivered": ("delivered",),
     "describing": ("compact", "delete", "describe", "preview", "rollback", "vacuum", "versions"),
     "ingesting": ("ingest",),
     "profiling": ("profile", "render_ingestion", "render_profile", "render_validation", "sketch"),

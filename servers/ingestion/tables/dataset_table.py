@@ -200,6 +200,14 @@ class DatasetTable:
         """
         return reading.versions(self._location, limit, before)
 
+    def delivered(self, producer: str) -> TableVersion | None:
+        """Finds the commit that a producer's last delivery became; None where nothing of it was written. Reads the log from its end.
+
+        Args:
+            producer: As in `Delivery`.
+        """
+        return reading.delivered(self._location, producer)
+
     def preview(self, *, version: int | None = None, limit: int, offset: int = 0, columns: Sequence[str] = ()) -> pa.Table:
         """Reads some rows. Their order is that of the files, the same at each call for a version.
 

@@ -48,6 +48,7 @@ class TableVersion:
     """Append or Overwrite for WRITE, else empty."""
     rows: int
     """Added or updated."""
+    rows_updated: int
     delivery: Delivery | None
 
 
@@ -98,6 +99,16 @@ def versions(location: TableLocation, limit: int, before: int | None) -> list[Ta
     with location.typed_errors():
         found = (_commit(location, version) for version in range(first, max(-1, first - limit), -1))
         return [commit for commit in found if commit is not None]
+
+
+def delivered(location: TableLocation, producer: str) -> TableVersion | None:
+    """Finds the commit of a producer's last delivery; see `DatasetTable.delivered`."""
+    table = location.open_if_exists()
+    if table is None or table.transaction_version(producer) is None:
+        return None
+    with location.typed_errors():
+        commits = (_commit(location, version) for version in range(table.version(), -1, -1))
+        return next((each for each in commits if each and each.delivery and each.delivery.producer == producer), None)
 
 
 def preview(location: TableLocation, version: int | None, limit: int, offset: int, columns: Sequence[str]) -> pa.Table:
@@ -177,5 +188,7 @@ def _commit(location: TableLocation, version: int) -> TableVersion | None:
     metrics = commit.get("operationMetrics", {})
     time = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(commit["timestamp"]))
     mode = str(commit.get("operationParameters", {}).get("mode", "")) if commit["operation"] == "WRITE" else ""
-    rows = sum(int(metrics.get(name, 0)) for name in ("num_added_rows", "num_target_rows_inserted", "num_target_rows_updated"))
-    return TableVersion(version, time, str(commit["operation"]), mode, rows, delivery_of(commit))
+    added, inserted, updated = (
+        int(metrics.get(name, 0)) for name in ("num_added_rows", "num_target_rows_inserted", "num_target_rows_updated")
+    )
+    return TableVersion(version, time, str(commit["operation"]), mode, added + inserted + updated, updated, delivery_of(commit))

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from servers.ingestion.data_process import DataProcessDied, DataProcessUnavailable
+from servers.ingestion.data_process import DataProcessDied, DataProcesses, DataProcessSettings, DataProcessUnavailable
 from servers.ingestion.ingesting import KIND, Ingesting
 from servers.ingestion.inputs import Input
 from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.settings import IngestionSettings
 from servers.ingestion.store import Datasets, Ingestions, Uploads, open_store
 from servers.ingestion.waiting import WaitingCalls
-from servers.runtime.work import TaskTable, Workers, WorkSettings
+from servers.runtime.work import Cancelled, TaskTable, Workers, WorkSettings
 from servers.runtime.work.job_state import JobState
 
+GIVEN = b"id\n1\n"
 DONE = {
     **{"rows_read": 1, "rows_written": 1, "rows_updated": 0, "rows_rejected": 0, "version": 1, "is_refused": False, "validation": None},
     "dataset": {"version": 1, "columns": [["id", "int64"]], "row_count": 1, "size_bytes": 9, "update_time": "2026-11-27T12:00:00+00:00"},
@@ -35,8 +38,14 @@ class Processes:
         self.failures: list[Exception] = []
         self.seen: list[bytes] = []
         self.seen_versions: list[int | None] = []
+        self.delivered: dict[str, Any] | None = None
+        self.says_nothing = False
 
-    def run(self, _operation: str, arguments: Any, **_options: Any) -> dict[str, Any]:
+    def run(self, operation: str, arguments: Any, check: Callable[[], None], **_options: Any) -> dict[str, Any] | None:
+        if operation == "delivered":
+            while self.says_nothing:
+                check()
+            return self.delivered
         self.seen.append(Path(arguments["source"]["path"]).read_bytes())
         self.seen_versions.append(arguments["seen_version"])
         if self.failures:
@@ -51,10 +60,16 @@ def processes(tmp_path: Path) -> Processes:
 
 @pytest.fixture
 def ingesting(tmp_path: Path, processes: Processes) -> Iterator[Ingesting]:
+    with working(tmp_path, processes) as subject:
+        yield subject
+
+
+@contextmanager
+def working(tmp_path: Path, processes: Any) -> Iterator[Ingesting]:
     engine = open_store(IngestionSettings(data_dir=tmp_path / "data"))
     ingestions = Ingestions(engine)
     tasks = TaskTable(engine, on_end=ingestions.end)
-    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes, Uploads(engine), WaitingCalls(1))  # type: ignore[arg-type]
+    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes, Uploads(engine), WaitingCalls(1))
     workers = Workers(tasks, owner="life", settings=WorkSettings(first_retry_s=0.01, poll_interval_s=0.02))
     workers.register(KIND, subject.work)
     workers.start()
@@ -64,9 +79,9 @@ def ingesting(tmp_path: Path, processes: Processes) -> Iterator[Ingesting]:
 
 
 def ended(ingesting: Ingesting, ingestion_id: str = "one") -> Ingestion:
-    request = {"source": {"kind": "given", "name": "a.csv"}}
+    request = {"source": {"kind": "given", "name": "a.csv"}, "mode": "APPEND"}
     new = NewIngestion(ingestion_id, "default", "flights", "a.csv", "APPEND", request, "ada", datetime.now(UTC))
-    ingesting.start(new, Input(b"id", "a.csv"))
+    ingesting.start(new, Input(GIVEN, "a.csv"))
     return ingesting.wait("default", ingestion_id, 30, lambda: False)
 
 
@@ -100,7 +115,7 @@ def test_what_may_pass_is_tried_again_with_the_same_data(ingesting: Ingesting, p
     ingestion = ended(ingesting)
 
     assert (ingestion.state, ingestion.outcome["rows_written"]) == (JobState.SUCCEEDED, 1)
-    assert processes.seen == [b"id", b"id"]
+    assert processes.seen == [GIVEN, GIVEN]
     assert processes.seen_versions == [None, None]
 
 
@@ -117,3 +132,63 @@ def test_what_does_not_pass_ends_it_with_its_code(ingesting: Ingesting, processe
 
     assert (ingestion.state, ingestion.error_reason, ingestion.outcome["error_code"]) == (JobState.FAILED, "DATA_PROCESS_DIED", 13)
     assert len(processes.seen) == 1
+
+
+@pytest.mark.parametrize("ending", [DataProcessDied("died"), Cancelled("somebody asked for its end")])
+def test_what_ended_after_its_commit_has_succeeded(ingesting: Ingesting, processes: Processes, ending: Exception) -> None:
+    processes.failures, processes.delivered = [ending], dict(DONE) | {"rows_written": 7}
+
+    ingestion = ended(ingesting)
+
+    assert (ingestion.state, ingestion.outcome["rows_written"]) == (JobState.SUCCEEDED, 7)
+    assert len(processes.seen) == 1
+
+
+def test_who_cancels_does_not_wait_for_storage_that_says_nothing(
+    ingesting: Ingesting, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.ingestion.ingesting._LOOK_PATIENCE_S", 0.05)
+    processes.failures, processes.says_nothing = [Cancelled("somebody asked for its end")], True
+
+    ingestion = ended(ingesting)
+
+    assert (ingestion.state, ingestion.error_reason) == (JobState.CANCELLED, "")
+    assert len(processes.seen) == 1
+
+
+def test_where_nobody_says_whether_it_was_written_it_is_tried_again(
+    ingesting: Ingesting, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.ingestion.ingesting._LOOK_PATIENCE_S", 0.05)
+    processes.failures, processes.says_nothing = [DataProcessDied("died")], True
+
+    ingestion = ended(ingesting)
+
+    assert (ingestion.state, ingestion.outcome["rows_written"]) == (JobState.SUCCEEDED, 1)
+    assert len(processes.seen) == 2
+
+
+# A data process that the kernel kills once its rows are written, and before it can say so.
+KILLED_AFTER_COMMIT = """
+import os, runpy, signal
+from servers.ingestion.tables import DatasetTable
+
+def kill(*_arguments, **_named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write = DatasetTable.write
+DatasetTable.write = lambda *arguments, **named: kill(write(*arguments, **named))
+runpy.run_module("servers.ingestion.data_process", run_name="__main__")
+"""
+
+
+def test_the_kernel_may_kill_a_process_that_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("servers.ingestion.data_process.processes.PROGRAM", (sys.executable, "-P", "-c", KILLED_AFTER_COMMIT))
+    data = DataProcesses(DataProcessSettings(tables_url=(tmp_path / "tables").as_uri(), scratch_folder=tmp_path / "scratch"))
+    with working(tmp_path, data) as ingesting:
+        ingestion = ended(ingesting)
+        described = data.run("describe", {"project": "default", "dataset": "flights"})
+    data.close()
+
+    assert (ingestion.state, ingestion.outcome["rows_read"], ingestion.outcome["rows_written"]) == (JobState.SUCCEEDED, 1, 1)
+    assert (described["row_count"], described["version"]) == (1, ingestion.outcome["version"])

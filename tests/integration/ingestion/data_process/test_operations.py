@@ -92,6 +92,37 @@ class TestIngesting:
         assert stored(tables).num_rows == 1
         assert make().run("ingest", ingestion(inbox / "a.csv", "2"))["was_delivered_before"] is False
 
+    def test_what_is_written_can_be_told_again_from_the_log(self, processes: DataProcesses, inbox: Path) -> None:
+        (inbox / "a.csv").write_text("id,x\n1,a\n2,b\n")
+        (inbox / "b.csv").write_text("id,x\n2,c\nno,d\n3,e\n")
+        upsert = ingestion(inbox / "b.csv", "2", "UPSERT", keys=["id"], contract={"types": "DISCARD_ROW"})
+        assert processes.run("delivered", ingestion(inbox / "a.csv")) is None
+        assert (
+            processes.run("describe", FLIGHTS | {"version": processes.run("ingest", ingestion(inbox / "a.csv"))["version"]})["row_count"]
+            == 2
+        )
+        assert processes.run("delivered", upsert) is None
+        first = processes.run("ingest", upsert)
+        last = processes.run("ingest", ingestion(inbox / "a.csv", "3"))
+
+        again = processes.run("delivered", upsert)
+
+        told = ("rows_read", "rows_written", "rows_updated", "rows_rejected", "rows_quarantined", "rejected", "version")
+        assert [again[each] for each in told] == [first[each] for each in told]
+        assert (again["was_delivered_before"], again["dataset"]) == (True, last["dataset"])
+
+    def test_a_change_of_the_schema_that_is_made_is_told_again_and_one_that_is_not_is_not_made(
+        self, processes: DataProcesses, inbox: Path
+    ) -> None:
+        (inbox / "a.csv").write_text("id,x\n1,a\n")
+        processes.run("ingest", ingestion(inbox / "a.csv"))
+        change = FLIGHTS | {"ingestion_id": "2", "operation": "change_schema", "renamed_columns": {"x": "y"}, "dropped_columns": []}
+        assert processes.run("delivered", change) is None
+        assert processes.run("describe", FLIGHTS)["columns"][1][0] == "x"
+        made = processes.run("change_schema", change)
+        again = processes.run("delivered", change)
+        assert (again["version"], again["schema_changes"], again["dataset"]) == (made["version"], made["schema_changes"], made["dataset"])
+
     def test_rejected_rows_are_counted_and_the_first_told(self, make: MakeProcesses, inbox: Path) -> None:
         processes = make(most_rejected_rows=2)
         (inbox / "a.csv").write_text("id\n1\n")
