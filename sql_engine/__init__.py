@@ -10,7 +10,7 @@ with accompanied(engine, lambda connection: ...): ...  # joins the first of them
 """
 
 from sql_engine.companions import Companion, accompanied
-from sql_engine.engine import begin_write, connect, is_conflict, write
+from sql_engine.engine import after_commit, begin_write, connect, is_conflict, write
 from sql_engine.errors import DatabaseUrlError, DriverMissing, MigrationError
 from sql_engine.insertion import Insertion
 from sql_engine.migration import migrate
@@ -28,6 +28,7 @@ __all__ = [
     "MigrationError",
     "UtcDateTime",
     "accompanied",
+    "after_commit",
     "begin_write",
     "connect",
     "engine_url",

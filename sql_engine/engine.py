@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,14 +15,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sql_engine.companions import companions_of
 from sql_engine.errors import DatabaseUrlError
+from sql_engine.sqlite_writer import BUSY_TIMEOUT_MS, SqliteWriter
 from sql_engine.urls import engine_url
 
-__all__ = ["begin_write", "connect", "is_conflict", "write"]
+__all__ = ["after_commit", "begin_write", "connect", "is_conflict", "write"]
 
 _Result = TypeVar("_Result")
 
-BUSY_TIMEOUT_MS = 30_000
-"""How long a writer of SQLite waits for the one before it, in milliseconds."""
 _PAUSE_S = 0.01
 """Between two attempts to set the journal mode, in seconds."""
 
@@ -35,7 +33,8 @@ _PRAGMAS = (
     "foreign_keys=ON",
     f"busy_timeout={BUSY_TIMEOUT_MS}",
 )
-_TURN = "sql_engine_turn"
+_WRITER = "sql_engine_writer"
+_AFTER_COMMIT = "sql_engine_after_commit"
 _SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 # PostgreSQL: serialization_failure, deadlock_detected. MySQL: deadlock found, and on MariaDB "record has changed since last read".
 _POSTGRESQL_CONFLICTS = frozenset({"40001", "40P01"})
@@ -76,14 +75,28 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
     one writes before it does. Companions (see `accompanied`) that wait for a transaction join this one.
     """
     companions = companions_of(engine)
-    with _turn(engine), engine.connect() as connection:
-        connection.execution_options(sqlite_begin="IMMEDIATE")
-        with connection.begin():
-            for companion in companions:
-                companion.write(connection)
-            yield connection
+    writer: SqliteWriter | None = engine.get_execution_options().get(_WRITER)
+    with engine.connect() if writer is None else writer.connection() as connection, connection.begin():
+        calls: dict[tuple[Callable[..., object], tuple[object, ...]], None] = {}
+        connection.info[_AFTER_COMMIT] = calls
+        for companion in companions:
+            companion.write(connection)
+        yield connection
     for companion in companions:
         companion.is_written = True
+    for call, arguments in calls:
+        call(*arguments)
+
+
+def after_commit(connection: Connection, call: Callable[..., object], *arguments: object) -> None:
+    """Have a function called once others see what a transaction has written, and not where it is rolled back.
+
+    Args:
+        connection: Within a transaction of `begin_write` or `write`.
+        call: The function, called once for the same arguments. It returns at once and raises nothing.
+        arguments: What it gets.
+    """
+    connection.info[_AFTER_COMMIT][call, arguments] = None
 
 
 def write(engine: Engine, work: Callable[[Connection], _Result], *, attempts: int = _ATTEMPTS) -> _Result:
@@ -118,19 +131,6 @@ def is_conflict(error: DBAPIError) -> bool:
     return type(error.orig).__module__.startswith("pymysql") and bool(arguments) and arguments[0] in _MYSQL_CONFLICTS
 
 
-@contextmanager
-def _turn(engine: Engine) -> Iterator[None]:
-    """Wait for the other writers of this process: they wake each other at once, where SQLite would sleep and look again."""
-    lock: threading.Lock | None = engine.get_execution_options().get(_TURN)
-    # Whoever waits longer goes on without a turn, and hears from SQLite that the database is locked.
-    is_taken = lock is not None and lock.acquire(timeout=BUSY_TIMEOUT_MS / 1000)
-    try:
-        yield
-    finally:
-        if lock is not None and is_taken:
-            lock.release()
-
-
 def _sqlite(url: URL, pool_size: int) -> Engine:
     folder = Path(str(url.database)).parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -141,8 +141,8 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
         # A connection forgets the pages it holds when another one writes: with writers in turn, a call read 33 pages again instead of 3.
         pool_use_lifo=True,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
-        execution_options={_TURN: threading.Lock()},
     )
+    engine.update_execution_options(**{_WRITER: SqliteWriter(engine)})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:

@@ -22,7 +22,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    event,
     func,
     or_,
     select,
@@ -44,7 +43,7 @@ from servers.runtime.work.task import (
     check_size,
 )
 from servers.runtime.work.task_rows import error_values, new_row, task_of, tasks
-from sql_engine import Insertion, UtcDateTime, write
+from sql_engine import Insertion, UtcDateTime, after_commit, write
 
 _LOGGER = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -143,8 +142,6 @@ class TaskTable:
         self._insertion = Insertion(tasks, engine.dialect, if_absent=True)
         self._lock = threading.Lock()
         self._watchers: list[Callable[[Change], object]] = []
-        # A connection comes back to its pool when its transaction is over; SQLAlchemy has no event for "was committed".
-        event.listen(engine, "checkin", self._tell_watchers)
 
     def enqueue(self, connection: Connection, *new: NewTask) -> int:
         """Adds tasks in the caller's transaction. One whose id is taken is left out.
@@ -157,7 +154,7 @@ class TaskTable:
             How many were added.
         """
         now = self._clock()
-        self._note(connection, Change.ENQUEUED)
+        after_commit(connection, self._tell_watchers, Change.ENQUEUED)
         return self._insertion.run(connection, [new_row(task, now) for task in new])
 
     def get(self, task_id: str, *, connection: Connection | None = None) -> Task | None:
@@ -202,7 +199,7 @@ class TaskTable:
                 self._tell_end(connection, task_id)
             elif state == TaskState.RUNNING:
                 connection.execute(of_task.values(cancel_requested=True))
-                self._note(connection, Change.CANCELLED)
+                after_commit(connection, self._tell_watchers, Change.CANCELLED)
             return self.get(task_id, connection=connection)
 
         return self._within(connection, apply)
@@ -405,17 +402,11 @@ class TaskTable:
 
         return end
 
-    def _note(self, connection: Connection, change: Change) -> None:
-        connection.info.setdefault(self, set()).add(change)
-
-    def _tell_watchers(self, _connection: Any, record: Any) -> None:
-        changes = record.info.pop(self, None)
-        if changes:
-            with self._lock:
-                watchers = list(self._watchers)
-            for told in watchers:
-                for change in changes:
-                    told(change)
+    def _tell_watchers(self, change: Change) -> None:
+        with self._lock:
+            watchers = list(self._watchers)
+        for told in watchers:
+            told(change)
 
     def _within(self, connection: Connection | None, work: Callable[[Connection], _Result]) -> _Result:
         return write(self._engine, work) if connection is None else work(connection)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,12 +22,16 @@ from sql_engine import (
     JsonText,
     MigrationError,
     UtcDateTime,
+    after_commit,
     begin_write,
     connect,
     engine_url,
     migrate,
+    sqlite_writer,
     write,
 )
+from sql_engine import engine as engine_module
+from sql_engine.sqlite_writer import SqliteWriter
 
 FIRST = """
 import sqlalchemy as sa
@@ -105,6 +111,68 @@ def test_a_write_that_fails_leaves_nothing(engine, scripts):
         delete_and_fail()
     with engine.connect() as connection:
         assert connection.execute(text("SELECT name FROM things")).scalars().all() == ["first"]
+
+
+def test_all_writes_of_a_process_share_one_connection_until_the_engine_is_disposed_of(engine):
+    def driver_connection():
+        with begin_write(engine) as connection:
+            return connection.connection.driver_connection
+
+    first = driver_connection()
+    assert driver_connection() is first
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(driver_connection).result() is first
+    with pytest.raises(ZeroDivisionError), begin_write(engine):
+        raise ZeroDivisionError
+    assert driver_connection() is first
+
+    engine.dispose()
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        first.execute("SELECT 1")
+    assert driver_connection() is not first
+
+
+def test_a_connection_that_is_left_within_a_transaction_is_not_used_again(engine):
+    writer = SqliteWriter(engine)
+    with writer.connection() as connection:
+        connection.begin()
+    with writer.connection() as another:
+        assert another is not connection
+        assert not another.in_transaction()
+    assert connection.closed
+
+
+def test_who_waits_too_long_for_its_turn_goes_on_and_is_told_that_the_database_is_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_writer, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(engine_module, "_PRAGMAS", ("busy_timeout=1",))
+    engine = connect(f"sqlite:///{tmp_path}/mesh.db")
+    with begin_write(engine), ThreadPoolExecutor(1) as thread:
+        error = thread.submit(lambda: write(engine, lambda _connection: None)).exception()
+    assert "database is locked" in str(error)
+    assert write(engine, lambda _connection: "done") == "done"
+    engine.dispose()
+
+
+def test_who_wants_to_hear_of_a_commit_hears_once_when_others_see_it_and_nothing_of_what_is_rolled_back(engine, scripts):
+    migrate(engine, scripts.parent)
+    heard = []
+
+    def count(name):
+        with engine.connect() as connection:
+            heard.append((name, connection.execute(text("SELECT count(*) FROM things")).scalar_one()))
+
+    def add(connection, name):
+        connection.execute(text("INSERT INTO things (name) VALUES (:name)"), {"name": name})
+        after_commit(connection, count, name)
+        after_commit(connection, count, name)
+
+    write(engine, lambda connection: add(connection, "second"))
+    with pytest.raises(IntegrityError):
+        write(engine, lambda connection: (after_commit(connection, count, "lost"), add(connection, "first")), attempts=1)
+    write(engine, lambda connection: add(connection, "third"))
+
+    assert heard == [("second", 2), ("third", 3)]
 
 
 def test_a_write_that_lost_runs_again_and_gives_up_in_the_end(engine, scripts):
