@@ -7,6 +7,7 @@ What runs is text that DuckDB wrote from the tree that was checked, so comments,
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,9 @@ Tree = dict[str, Any]
 
 _NOWHERE = 2**64 - 1
 _PREFIX = "SELECT "
+_TO_TREE, _TO_TEXT = "to_tree", "to_text"
+_PREPARED = (f"PREPARE {_TO_TREE} AS SELECT json_serialize_sql($1)", f"PREPARE {_TO_TEXT} AS SELECT json_deserialize_sql($1)")
+_local = threading.local()
 _TOO_DEEP = (
     "it is nested too deeply: some 80 levels are allowed; compute a part of it in a step before, and many sums as list_sum([a, b, …])"
 )
@@ -48,7 +52,7 @@ def statements(text: str) -> list[Tree]:
         NotParsed: One is not a SELECT, or none at all.
         PlanTooLarge: INVALID_ARGUMENT: it is nested too deeply.
     """
-    parsed = json.loads(_evaluated("SELECT json_serialize_sql($text)", text))
+    parsed = json.loads(_evaluated(_TO_TREE, text))
     if parsed["error"]:
         place = parsed.get("position")
         other = parsed["error_type"] == "not implemented"
@@ -64,7 +68,7 @@ def expression_text(expression: Tree) -> str:
     """
     node = {**_EMPTY_SELECT, "select_list": [{**expression, "alias": ""}]}
     tree = json.dumps({"error": False, "statements": [{"node": node, "named_param_map": []}]})
-    return _evaluated("SELECT json_deserialize_sql($text)", tree).removeprefix(_PREFIX)
+    return _evaluated(_TO_TEXT, tree).removeprefix(_PREFIX)
 
 
 @contextmanager
@@ -217,9 +221,21 @@ def _shift(value: Any, by: int) -> None:
             _shift(each, by)
 
 
-def _evaluated(query: str, text: str) -> str:
+def _evaluated(statement: str, text: str) -> str:
+    """Executes a statement of `_PREPARED`: finding the function anew each time takes longer than parsing an expression."""
+    connection = thread_session()
+    if getattr(_local, "prepared_by", None) is not connection:
+        for prepare in _PREPARED:
+            connection.execute(prepare)
+        _local.prepared_by = connection
     try:
-        ((value,),) = thread_session().execute(query, {"text": text}).fetchall()
+        ((value,),) = connection.execute(f"EXECUTE {statement}({_literal(text)})").fetchall()
     except duckdb.SerializationException:
         raise PlanTooLarge(_TOO_DEEP) from None
     return str(value)
+
+
+def _literal(text: str) -> str:
+    """A text in quotes, as EXECUTE takes it, which has no parameters of its own."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return quoted.replace("\0", "' || chr(0) || '")
