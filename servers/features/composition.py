@@ -71,7 +71,7 @@ def build(settings: FeaturesSettings, clock: Callable[[], datetime] = lambda: da
     jobs = FeatureJobs(Surroundings(engine, revision, definitions, states, ingestion, processing), settings, online_url, clock)
     sources = ViewSources(ingestion, processing)
     management = DefinitionManagement(
-        EntityManagement(engine, revision, clock, _new_id),
+        EntityManagement(engine, revision, clock),
         ViewManagement(engine, revision, sources, states, jobs.remove_vectors, clock, _new_id),
         ServiceManagement(engine, revision, _check_on_demand, clock, _new_id),
     )

@@ -18,8 +18,10 @@ from servers.ingestion.errors import DatasetBusy, ExpectationsNotMet
 from servers.ingestion.inputs import Input, spooled
 from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store import Datasets, Ingestions, Uploads
+from servers.ingestion.store.errors import IngestionNotFound
 from servers.ingestion.uploads.errors import UploadNotFound
 from servers.ingestion.waiting import WaitingCalls
+from servers.runtime.effects import made_before
 from servers.runtime.errors import DomainError
 from servers.runtime.paging import Listing
 from servers.runtime.work import Cancelled, NewTask, Result, Retry, Run, TaskTable
@@ -90,6 +92,10 @@ class Ingesting:
 
         write(self._engine, keep)
         return self._ingestions.get(new.project, new.id)
+
+    def made_before(self, project: str) -> Ingestion | None:
+        """Returns the ingestion that an earlier attempt at the current request has begun; see `servers.runtime.effects`."""
+        return made_before(lambda ingestion_id: self._ingestions.get(project, ingestion_id), IngestionNotFound)
 
     def get(self, project: str, ingestion_id: str) -> Ingestion:
         """Returns an ingestion.

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +27,7 @@ from servers.ingestion.validating import Validating
 from servers.ingestion.validation_requests import validated
 from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.effects import effect_id
 from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import should_end, wait_unless_ending
 
@@ -50,7 +50,6 @@ class IngestionServicer(DataIngestionServiceServicer):
         tables_url: Where the tables of datasets are.
         waiting: Calls that wait.
         clock: The time now.
-        make_id: Makes identifiers.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class IngestionServicer(DataIngestionServiceServicer):
         tables_url: str,
         waiting: WaitingCalls,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        make_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._ingesting = ingesting
         self._catalogue = catalogue
@@ -75,27 +73,28 @@ class IngestionServicer(DataIngestionServiceServicer):
         self._tables_url = tables_url
         self._waiting = waiting
         self._clock = clock
-        self._make_id = make_id
 
     def IngestData(self, request: pb.IngestDataRequest, context: Any) -> ingestion_pb2.Ingestion:
-        source = self._sources.given(request.source)
-        read = converters.read_options_from_proto(request.read, source)
-        new = NewIngestion(
-            id=self._make_id(),
-            project=current_project(),
-            dataset=request.dataset,
-            source=source.shown,
-            mode=converters.mode_from_proto(request.mode),
-            request={"source": dict(source.described), "read": read, **converters.write_from_proto(request)},
-            creator=current_principal().display_name,
-            create_time=self._clock(),
-        )
-        if request.validate_only:
-            foreseen = self._foreseeing.foreseen(new, source.given, current_principal(), check_still_wanted)
-            return converters.ingestion_to_proto(foreseen)
-        started = self._ingesting.start(new, source.given, source.upload_id)
+        started = self._ingesting.made_before(current_project())
+        if started is None:
+            source = self._sources.given(request.source)
+            read = converters.read_options_from_proto(request.read, source)
+            new = NewIngestion(
+                id=effect_id(),
+                project=current_project(),
+                dataset=request.dataset,
+                source=source.shown,
+                mode=converters.mode_from_proto(request.mode),
+                request={"source": dict(source.described), "read": read, **converters.write_from_proto(request)},
+                creator=current_principal().display_name,
+                create_time=self._clock(),
+            )
+            if request.validate_only:
+                foreseen = self._foreseeing.foreseen(new, source.given, current_principal(), check_still_wanted)
+                return converters.ingestion_to_proto(foreseen)
+            started = self._ingesting.start(new, source.given, source.upload_id)
         waited_s = request.wait.ToTimedelta().total_seconds()
-        ended = self._ingesting.wait(new.project, new.id, waited_s, should_end) if waited_s else started
+        ended = self._ingesting.wait(started.project, started.id, waited_s, should_end) if waited_s else started
         return converters.ingestion_to_proto(ended)
 
     def GetIngestion(self, request: pb.GetIngestionRequest, context: Any) -> ingestion_pb2.Ingestion:

@@ -70,7 +70,7 @@ def build(settings: ProcessingSettings, clock: Callable[[], datetime] = lambda: 
     scratch = Scratch(scratch_folder)
     processes = CheckProcesses(CheckProcessSettings(scratch_folder, settings.idle_process_s, settings.check_processes))
     checking = Checking(peer, processes, settings)
-    processing = Processing(engine, tasks, jobs, checking, clock, lambda: str(uuid.uuid4()))
+    processing = Processing(engine, tasks, jobs, checking, clock)
     workers = Workers(
         tasks, owner=str(uuid.uuid4()), settings=WorkSettings(threads=settings.concurrent_jobs, lease_s=settings.lease_s, grace_s=0)
     )
@@ -84,7 +84,7 @@ def build(settings: ProcessingSettings, clock: Callable[[], datetime] = lambda: 
     servicer = ProcessingServicer(
         processing, checking, tailing, lambda project, job_id: processing_status(project, job_id, standing, jobs, settings)
     )
-    management = PipelineManagement(engine, stores, processing, checking, lambda: str(uuid.uuid4()))
+    management = PipelineManagement(engine, stores, processing, checking)
     return build_server(
         settings,
         [

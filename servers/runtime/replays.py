@@ -2,7 +2,7 @@
 
 A claim is committed in the transaction that has the request's effect, and the answer a moment later (ADR 38). So a claim without an answer
 says that the effect is there: a repeat waits for the answer. The claim is a lease that its owner renews until then: after a crash the next
-repeat takes over once the lease has run out.
+repeat takes over once the lease has run out, and learns the id of the effect.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ RENEW_INTERVAL_S = 1.5
 """Pause between two renewals of the leases of requests that run, in seconds."""
 
 _PURGE_BATCH = 1000
+_NOBODY = ""
+"""Owner of a claim that was given back."""
 
 replays = Table(
     "runtime_replays",
@@ -53,6 +55,7 @@ replays = Table(
     Column("lease_time", UtcDateTime),
     Column("create_time", UtcDateTime),
     Column("response", LargeBinary),
+    Column("effect_id", ExactString(36)),
 )
 
 _COMPLETE = (
@@ -102,10 +105,12 @@ class Replay:
     Args:
         state: What is known.
         response: The first answer, serialized, where the state is DONE.
+        effect_id: The id of what has been made, where the state is FREE and somebody died who had made it; else empty.
     """
 
     state: ReplayState
     response: bytes = b""
+    effect_id: str = ""
 
 
 class AlreadyClaimed(Exception):
@@ -134,13 +139,13 @@ class ReplayStore:
         self._running: set[ReplayKey] = set()
 
     @contextmanager
-    def claiming(self, key: ReplayKey, request_hash: str) -> Iterator[Companion]:
+    def claiming(self, key: ReplayKey, request_hash: str, effect_id: str) -> Iterator[Companion]:
         """Has a request claimed by the first transaction that the block writes; see `claim`."""
         is_mine = False
 
         def write_claim(connection: Connection) -> None:
             nonlocal is_mine
-            self.claim(connection, key, request_hash)
+            self.claim(connection, key, request_hash, effect_id)
             is_mine = True
 
         with accompanied(self._engine, write_claim) as claim:
@@ -150,22 +155,27 @@ class ReplayStore:
                 if is_mine and not claim.is_written:
                     self._forget(key)
 
-    def claim(self, connection: Connection, key: ReplayKey, request_hash: str) -> None:
+    def claim(self, connection: Connection, key: ReplayKey, request_hash: str, effect_id: str) -> None:
         """Claims a request in the transaction that has its effect. Of several who try at once, one gets it; the others wait for it.
 
         Args:
             connection: Within the transaction.
             key: Which request.
             request_hash: Hash of its content.
+            effect_id: The id of what is made.
 
         Raises:
-            AlreadyClaimed: Somebody has it; `find` tells more.
+            AlreadyClaimed: Somebody has it, or has made something by another id; `find` tells more.
         """
         now = self._clock()
-        mine = {"request_hash": request_hash, "owner": self._owner, "lease_time": now + _LEASE, "create_time": now, "response": None}
+        mine = {
+            **{"request_hash": request_hash, "owner": self._owner, "lease_time": now + _LEASE, "create_time": now},
+            **{"response": None, "effect_id": effect_id},
+        }
         if not self._insertion.run(connection, [{**vars(key), **mine}]):
             row = connection.execute(select(replays).where(_at(key)).with_for_update()).one_or_none()
-            if _state(row, request_hash, now).state is not ReplayState.FREE:
+            found = _state(row, request_hash, now)
+            if row is None or found.state is not ReplayState.FREE or found.effect_id not in ("", effect_id):
                 raise AlreadyClaimed
             connection.execute(update(replays).where(_at(key)).values(**mine))
         with self._lock:
@@ -190,14 +200,28 @@ class ReplayStore:
     def keep(self, key: ReplayKey, request_hash: str, response: bytes) -> None:
         """Keeps the answer of a request that changed nothing in the database, so that nobody has claimed it. The first answer stays."""
         now = self._clock()
-        row = {"request_hash": request_hash, "owner": self._owner, "lease_time": now, "create_time": now, "response": response}
-        write(self._engine, lambda connection: self._insertion.run(connection, [{**vars(key), **row}]))
+        row = {
+            **{"request_hash": request_hash, "owner": self._owner, "lease_time": now, "create_time": now},
+            **{"response": response, "effect_id": None},
+        }
+        left = and_(_at(key), replays.c.request_hash == request_hash, replays.c.lease_time <= now, replays.c.response.is_(None))
+
+        def apply(connection: Connection) -> None:
+            if not self._insertion.run(connection, [{**vars(key), **row}]):
+                # Somebody died before he had answered.
+                connection.execute(update(replays).where(left).values(response=response))
+
+        write(self._engine, apply)
 
     def abandon(self, key: ReplayKey) -> None:
-        """Gives a claim back after a failure, so that a repeat may try again."""
+        """Gives a claim back after a failure, so that a repeat may try again, also with another content.
+
+        For a repeat with the same one, what has been made stays known by its id.
+        """
         self._forget(key)
+        mine = and_(_at(key), replays.c.owner == self._owner, replays.c.response.is_(None))
         with begin_write(self._engine) as connection:
-            connection.execute(delete(replays).where(_at(key), replays.c.owner == self._owner, replays.c.response.is_(None)))
+            connection.execute(update(replays).where(mine).values(lease_time=self._clock(), owner=_NOBODY))
 
     def renew(self) -> None:
         """Prolongs the leases of all requests that run here."""
@@ -232,10 +256,10 @@ def _state(row: Row[Any] | None, request_hash: str, now: datetime) -> Replay:
     if row is None or row.create_time < now - _KEPT:
         return Replay(ReplayState.FREE)
     if row.request_hash != request_hash:
-        return Replay(ReplayState.OTHER_REQUEST)
+        return Replay(ReplayState.FREE if row.owner == _NOBODY and row.response is None else ReplayState.OTHER_REQUEST)
     if row.response is not None:
         return Replay(ReplayState.DONE, bytes(row.response))
-    return Replay(ReplayState.RUNNING if row.lease_time > now else ReplayState.FREE)
+    return Replay(ReplayState.RUNNING) if row.lease_time > now else Replay(ReplayState.FREE, effect_id=row.effect_id or "")
 
 
 def _complete(connection: Connection, rows: Rows) -> None:

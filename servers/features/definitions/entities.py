@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,12 @@ from sqlalchemy import Connection, Engine
 
 from servers.features.definitions.changes import definition_etag, real_changes
 from servers.features.definitions.records import Entity
-from servers.features.errors import InvalidEntity
+from servers.features.errors import EntityNotFound, InvalidEntity
 from servers.features.online import JoinKey
 from servers.features.store.entities import Entities
 from servers.features.store.revision import Revision
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id
 from servers.runtime.etags import check_etag
 from servers.runtime.paging import Listing
 from sql_engine import write
@@ -27,15 +29,13 @@ class EntityManagement:
         engine: The component's database.
         revision: Counts changes.
         clock: The time.
-        make_id: Makes identifiers, UUIDs.
     """
 
-    def __init__(self, engine: Engine, revision: Revision, clock: Callable[[], datetime], make_id: Callable[[], str]) -> None:
+    def __init__(self, engine: Engine, revision: Revision, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._entities = Entities(engine)
         self._revision = revision
         self._clock = clock
-        self._make_id = make_id
 
     def create(
         self,
@@ -57,10 +57,12 @@ class EntityManagement:
         for place, key in enumerate(join_keys):
             if key.name.casefold() in {other.name.casefold() for other in join_keys[:place]}:
                 raise InvalidEntity(f"join_keys[{place}].name", f"{key.name!r} is there twice; case does not count. Give it another name")
+        with suppress(EntityNotFound):
+            known = self._entities.get(project, name)
+            if known.id == effect_id():
+                return known  # made by an earlier attempt at this request
         now = self._clock()
-        new = Entity(
-            self._make_id(), project, name, join_keys, display_name, description, dict(labels or {}), 1, caller.display_name, now, now
-        )
+        new = Entity(effect_id(), project, name, join_keys, display_name, description, dict(labels or {}), 1, caller.display_name, now, now)
         self._write(lambda connection: self._entities.add(connection, new))
         return self._entities.get(project, name)
 

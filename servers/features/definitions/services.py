@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from servers.features.store.definitions import Definitions
 from servers.features.store.revision import Revision
 from servers.features.store.services import Services
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id
 from servers.runtime.etags import check_etag
 from servers.runtime.paging import Listing
 from sql_engine import write
@@ -74,13 +76,12 @@ class ServiceManagement:
             ServiceExists: The project has one of the name.
             DomainError: What is wrong with it.
         """
-        try:
-            self._services.get(request.project, request.name)
-        except ServiceNotFound:
-            pass
-        else:
+        with suppress(ServiceNotFound):
+            known = self._services.get(request.project, request.name)
+            if known.id == effect_id():
+                return known  # made by an earlier attempt at this request
             raise ServiceExists(request.project, request.name)
-        version, wanted = self._checked(request.project, request.name, self._make_id(), 1, request.spec, caller)
+        version, wanted = self._checked(request.project, request.name, effect_id(), 1, request.spec, caller)
         new = Service(
             id=version.service_id,
             project=request.project,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from servers.features.store.entities import Entities
 from servers.features.store.revision import Revision
 from servers.features.store.views import Views
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id
 from servers.runtime.etags import check_etag
 from servers.runtime.paging import Listing
 from sql_engine import write
@@ -115,13 +116,12 @@ class ViewManagement:
             DomainError: What is wrong with it.
         """
         check_view_name(request.name)
-        try:
-            self._views.get(request.project, request.name)
-        except ViewNotFound:
-            pass
-        else:
+        with suppress(ViewNotFound):
+            known = self._views.get(request.project, request.name)
+            if known.id == effect_id():
+                return known  # made by an earlier attempt at this request
             raise ViewExists(request.project, request.name)
-        checked = self._checked(request.project, request.name, self._make_id(), 1, request.spec, caller)
+        checked = self._checked(request.project, request.name, effect_id(), 1, request.spec, caller)
         version = checked.version
         new = View(
             id=version.view_id,

@@ -104,7 +104,7 @@ class FeatureJobs:
         self._workers = [
             _workers(tasks, kind, Working(engine, tasks, attempt, settings.job_timeout_s), settings) for kind, attempt in attempts.items()
         ]
-        self.materializing = Materializing(engine, tasks, around.definitions, kept, computations, clock, _new_id)
+        self.materializing = Materializing(engine, tasks, around.definitions, kept, computations, clock)
         making = MakingTrainingSets(
             engine,
             tasks,
@@ -114,7 +114,6 @@ class FeatureJobs:
             around.processing,
             computations,
             clock,
-            _new_id,
         )
         self.servicer = FeatureJobServicer(making, self.materializing)
         self.remove_vectors = RemovingVectors(tasks, kept, around.online_states, self.old_generations, self.processes)

@@ -34,7 +34,7 @@ def listing_from_proto(request: _ListRequest) -> Listing:
 
 def request_from_proto(request: pb.CreateTrainingSetRequest, project: str) -> TrainingSetRequest:
     """Reads a training set that somebody wants."""
-    return TrainingSetRequest(project, request.spec, request.request_id)
+    return TrainingSetRequest(project, request.spec)
 
 
 def mode_from_proto(request: pb.MaterializeFeatureViewRequest) -> MaterializeMode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 
@@ -10,12 +11,14 @@ from sqlalchemy import Connection, Engine
 from servers.features.definitions.records import ViewVersion
 from servers.features.errors import ViewVersionGone
 from servers.features.jobs.computations import Computations
+from servers.features.jobs.errors import MaterializationNotFound
 from servers.features.jobs.records import Materialization, MaterializeMode, NewMaterialization
 from servers.features.jobs.working import MAX_ATTEMPTS
 from servers.features.serving.errors import ViewIsOfflineOnly
 from servers.features.store.definitions import Definitions
 from servers.features.store.materializations import Materializations
 from servers.features.store.online_states import OnlineStates
+from servers.runtime.effects import effect_id, made_before
 from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, TaskTable
 from servers.runtime.work.job_state import JobState
@@ -42,7 +45,6 @@ class Materializing:
         materializations: What is known of materialisations.
         computations: Jobs that compute views.
         clock: The time now.
-        make_id: Makes identifiers, UUIDs.
     """
 
     def __init__(
@@ -53,7 +55,6 @@ class Materializing:
         materializations: Materializations,
         computations: Computations,
         clock: Callable[[], datetime],
-        make_id: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._tasks = tasks
@@ -61,7 +62,6 @@ class Materializing:
         self._materializations = materializations
         self._computations = computations
         self._clock = clock
-        self._make_id = make_id
 
     def start(self, project: str, view: str, version: int, mode: MaterializeMode, creator: str) -> Materialization:
         """Takes a materialisation, or returns the one of the version that has not ended.
@@ -78,10 +78,13 @@ class Materializing:
             ViewVersionNotFound: It has no such version.
             ViewIsOfflineOnly: It is not kept in the online store, and nothing has to be computed.
         """
+        before = made_before(lambda materialization_id: self._materializations.get(project, materialization_id), MaterializationNotFound)
+        if before is not None:
+            return before
         found = self._definitions.view_version(project, view, version)
         if found.spec.offline_only and not found.pipeline:
             raise ViewIsOfflineOnly(found.view, found.version)
-        new = self._new(found, mode, creator)
+        new = self._new(effect_id(), found, mode, creator)
         taken = write(self._engine, lambda connection: self.enqueue(connection, new))
         return self._materializations.get(project, taken)
 
@@ -94,7 +97,7 @@ class Materializing:
 
     def scheduled(self, view: ViewVersion) -> NewMaterialization:
         """Returns the materialisation that the schedule asks for."""
-        return self._new(view, MaterializeMode.INCREMENTAL, SCHEDULE)
+        return self._new(str(uuid.uuid4()), view, MaterializeMode.INCREMENTAL, SCHEDULE)
 
     def get(self, project: str, materialization_id: str) -> Materialization:
         """Returns a materialisation.
@@ -122,8 +125,8 @@ class Materializing:
             self._computations.cancel(project, found.processing_job_id)
         return found
 
-    def _new(self, view: ViewVersion, mode: MaterializeMode, creator: str) -> NewMaterialization:
-        return NewMaterialization(self._make_id(), view.project, view.view, view.version, view.id, mode, creator, self._clock())
+    def _new(self, new_id: str, view: ViewVersion, mode: MaterializeMode, creator: str) -> NewMaterialization:
+        return NewMaterialization(new_id, view.project, view.view, view.version, view.id, mode, creator, self._clock())
 
 
 class Schedule:

@@ -51,7 +51,7 @@ class TrainingSetAttempts:
         """See `Attempt`."""
         work, job_id = self._training_sets.work_of(run.task_id)
         if not job_id:
-            job_id = self._begun(work, run.attempt > 1, check)
+            job_id = self._begun(work, check)
             write(self._engine, lambda connection: self._training_sets.record_job(connection, work.id, job_id))
         written = {each.dataset: each for each in self._computations.succeeded(work.project, job_id, check).outputs}
         training_set = written[work.spec.dataset]
@@ -76,10 +76,9 @@ class TrainingSetAttempts:
         """See `Attempt`."""
         self._training_sets.record_failure(connection, job_id, failure)
 
-    def _begun(self, work: NewTrainingSet, is_repeat: bool, check: Check) -> str:
-        name, request_id, label = f"training set {work.spec.dataset}", request_id_of(work.id, "job"), ("training_set", work.id)
-        job = self._processing.create_job(work.project, work.job, name, request_id, label=label, is_repeat=is_repeat, check=check)
-        return str(job.id)
+    def _begun(self, work: NewTrainingSet, check: Check) -> str:
+        name, request_id, labels = f"training set {work.spec.dataset}", request_id_of(work.id, "job"), {"training_set": work.id}
+        return str(self._processing.create_job(work.project, work.job, name, request_id, labels, check).id)
 
     def _leak_report(self, work: NewTrainingSet, written: dict[str, job_pb.OutputResult], check: Check) -> tuple[pb.ViewLeaks, ...]:
         name = work.reading.leaks_dataset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,6 +27,7 @@ from servers.features.peers.processing_peer import ProcessingPeer
 from servers.features.rights import READ_DATA, WRITE_DATA, check_right
 from servers.features.store.training_sets import TrainingSets
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id, made_before
 from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, TaskTable
 from servers.runtime.work.job_state import JobState
@@ -54,12 +54,10 @@ class TrainingSetRequest:
     Args:
         project: Where.
         spec: How it is made.
-        request_id: A UUID by which a repeat is known; empty where there is none.
     """
 
     project: str
     spec: pb.TrainingSetSpec
-    request_id: str = ""
 
 
 class MakingTrainingSets:
@@ -74,7 +72,6 @@ class MakingTrainingSets:
         processing: Checks jobs.
         computations: Jobs that make training sets.
         clock: The time now.
-        make_id: Makes identifiers, UUIDs.
     """
 
     def __init__(
@@ -87,7 +84,6 @@ class MakingTrainingSets:
         processing: ProcessingPeer,
         computations: Computations,
         clock: Callable[[], datetime],
-        make_id: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._tasks = tasks
@@ -97,23 +93,21 @@ class MakingTrainingSets:
         self._processing = processing
         self._computations = computations
         self._clock = clock
-        self._make_id = make_id
 
     def create(self, request: TrainingSetRequest, caller: Principal) -> TrainingSet:
         """Checks a training set and takes it; a worker makes it from now on, whatever becomes of this process.
 
         Args:
-            request: What is wanted. One that was taken before is returned, also where the server died before it had answered.
+            request: What is wanted.
             caller: Who wants it, with her rights.
 
         Raises:
             DomainError: What is wrong with it.
         """
-        training_set_id = _id_of(request, caller) or self._make_id()
-        if request.request_id:
-            with suppress(TrainingSetNotFound):
-                return self._training_sets.get(request.project, training_set_id)
-        new = self._checked(training_set_id, request, caller)
+        before = made_before(lambda training_set_id: self._training_sets.get(request.project, training_set_id), TrainingSetNotFound)
+        if before is not None:
+            return before
+        new = self._checked(effect_id(), request, caller)
 
         def keep(connection: Connection) -> None:
             self._training_sets.add(connection, new)
@@ -226,12 +220,6 @@ class MakingTrainingSets:
                     raise ViewHasNoRows(view.view, view.dataset)
                 datasets[view.id] = dataset
         return rows, datasets
-
-
-def _id_of(request: TrainingSetRequest, caller: Principal) -> str:
-    """The id of a training set that may be asked for again; empty where it may not."""
-    name = "\n".join([caller.subject, request.project, request.request_id.lower()])
-    return str(uuid.uuid5(_TRAINING_SETS, name)) if request.request_id else ""
 
 
 def _check_dataset(spec: pb.TrainingSetSpec, spine: PinnedDataset, datasets: Iterable[PinnedDataset]) -> None:

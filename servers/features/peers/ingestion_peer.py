@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -27,9 +27,8 @@ DATASET_NOT_FOUND = "DATASET_NOT_FOUND"
 _VERSIONS = 1000
 _PAGE_SIZE = 1000
 _LOOK_S = 0.1
-_CLOCKS_DIFFER = timedelta(minutes=5)
 _FILE = "push-"
-"""What the names of files begin with; the rest is the request id, so that it is known later what became of each."""
+"""What the names of files begin with, so that it is known later what became of them; the rest is the request id."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,7 @@ class IngestionPeer:
             dataset: Its name.
             data: The file, less than a message may have.
             file_format: What it is, for example `FILE_FORMAT_PARQUET`.
-            request_id: A UUID; a repeat with the same one gives the same ingestion, unless the server died before it had answered: see
-                `ingested`.
+            request_id: A UUID; a repeat with the same one gives the same ingestion.
         """
         request = pb.IngestDataRequest(
             project=project,
@@ -126,19 +124,6 @@ class IngestionPeer:
             request_id=request_id,
         )
         return str(self._calls.answered(lambda: self._served.IngestData(request)).id)
-
-    def ingested(self, project: str, dataset: str, request_id: str, since: datetime) -> str | None:
-        """Returns the ingestion that a call of `ingest_file` has begun, whether it was answered or not; None where it has begun none.
-
-        Args:
-            project: Of the dataset.
-            dataset: Its name.
-            request_id: Of that call.
-            since: When it was, by the clock of this server.
-        """
-        moment = (since - _CLOCKS_DIFFER).isoformat()
-        condition = f'dataset = "{dataset}" AND create_time >= "{moment}"'
-        return next((each.id for each in self._ingestions(project, condition) if each.source == _FILE + request_id), None)
 
     def wait_for_files(self, project: str, dataset: str, check: Check) -> None:
         """Returns once all that was given to `ingest_file` before this call is in the dataset, or has failed.

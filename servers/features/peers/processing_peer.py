@@ -55,9 +55,7 @@ class ProcessingPeer:
         spec: job_pb.JobSpec,
         display_name: str,
         request_id: str,
-        *,
-        label: tuple[str, str],
-        is_repeat: bool = False,
+        labels: Mapping[str, str],
         check: Check | None = None,
     ) -> job_pb.ProcessingJob:
         """Has a job taken, once.
@@ -67,26 +65,11 @@ class ProcessingPeer:
             spec: What it does.
             display_name: For people.
             request_id: A UUID; a repeat with the same one gives the same job.
-            label: A label that no other job has. By it a repeat finds the job where the server died before it had answered, and knows the
-                request id no more.
-            is_repeat: Whether it may have been asked for before.
+            labels: Labels.
             check: Of a job here; see `asked`.
         """
-        request = pb.CreateProcessingJobRequest(
-            project=project, spec=spec, display_name=display_name, request_id=request_id, labels=dict([label])
-        )
-        listing = pb.ListProcessingJobsRequest(
-            project=project, filter=f'labels.{label[0]} = "{label[1]}"', order_by="create_time", page_size=1
-        )
-        may_exist = is_repeat
-
-        def taken() -> Any:
-            nonlocal may_exist
-            known = self._served.ListProcessingJobs(listing).jobs if may_exist else ()
-            may_exist = True
-            return known[0] if known else self._served.CreateProcessingJob(request)
-
-        found: job_pb.ProcessingJob = asked(self._calls, taken, check)
+        request = pb.CreateProcessingJobRequest(project=project, spec=spec, display_name=display_name, request_id=request_id, labels=labels)
+        found: job_pb.ProcessingJob = asked(self._calls, lambda: self._served.CreateProcessingJob(request), check)
         return found
 
     def job(self, project: str, job_id: str, check: Check | None = None) -> job_pb.ProcessingJob:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Connection, Engine, Index, Table, delete, insert, select
@@ -10,7 +9,7 @@ from sqlalchemy import Column, Connection, Engine, Index, Table, delete, insert,
 from servers.features.store.tables import METADATA
 from sql_engine import ExactString, UtcDateTime, write
 
-__all__ = ["FirstSeen", "PushTimes"]
+__all__ = ["PushTimes"]
 
 _KEPT = timedelta(days=2)
 """Twice as long as a request id counts."""
@@ -24,19 +23,6 @@ _push_times = Table(
 )
 
 
-@dataclass(frozen=True)
-class FirstSeen:
-    """When a push was first seen.
-
-    Args:
-        time: The time.
-        is_repeat: Whether it was before this call: whoever was at it may have died.
-    """
-
-    time: datetime
-    is_repeat: bool
-
-
 class PushTimes:
     """The times of pushes that may be repeated.
 
@@ -47,7 +33,7 @@ class PushTimes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def first_seen(self, push_id: str, now: datetime) -> FirstSeen:
+    def first_seen(self, push_id: str, now: datetime) -> datetime:
         """Returns when a push was first seen: now, unless it was before.
 
         Args:
@@ -55,13 +41,13 @@ class PushTimes:
             now: The time.
         """
 
-        def keep(connection: Connection) -> FirstSeen:
+        def keep(connection: Connection) -> datetime:
             found = select(_push_times.c.time).where(_push_times.c.push_id == push_id)
             known: datetime | None = connection.execute(found).scalar_one_or_none()
             if known is not None:
-                return FirstSeen(known, is_repeat=True)
+                return known
             connection.execute(delete(_push_times).where(_push_times.c.time < now - _KEPT))
             connection.execute(insert(_push_times).values(push_id=push_id, time=now))
-            return FirstSeen(now, is_repeat=False)
+            return now
 
         return write(self._engine, keep)

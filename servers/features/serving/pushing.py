@@ -18,7 +18,7 @@ from servers.features.online import OnlineRow, OnlineStore, Written
 from servers.features.peers.ingestion_peer import IngestionPeer
 from servers.features.rights import WRITE_DATA, check_right
 from servers.features.serving.errors import PushTargetNotPossible, ViewIsOfflineOnly
-from servers.features.serving.push_times import FirstSeen, PushTimes
+from servers.features.serving.push_times import PushTimes
 from servers.features.store.definitions import Definitions
 from servers.features.store.online_states import OnlineStates
 from servers.runtime.auth import Principal
@@ -92,16 +92,15 @@ class Pushing:
         is_offline = request.target != pb.PUSH_TARGET_ONLINE
         _check_target(view, caller, is_online=is_online, is_offline=is_offline)
         push_id, now = _push_id(view, caller, request.request_id), self._clock()
-        may_be_repeated = is_offline and bool(request.request_id)
-        seen = self._push_times.first_seen(push_id, now) if may_be_repeated else FirstSeen(now, is_repeat=False)
         # Rows that do not say when they were written are the same in each repeat.
-        rows = self._read(view, request, seen.time if view.spec.write_time_column else now)
+        may_be_repeated = is_offline and bool(request.request_id)
+        seen_time = self._push_times.first_seen(push_id, now) if may_be_repeated else now
+        rows = self._read(view, request, seen_time if view.spec.write_time_column else now)
         file = rows.arrow_file(self._types_of(view)) if is_offline else b""
         check()
         answer = pb.PushFeaturesResponse(version=view.version)
         if is_offline:
-            begun = self._ingestion.ingested(project, view.dataset, push_id, seen.time) if seen.is_repeat else None
-            answer.ingestion_id = begun or self._ingestion.ingest_file(project, view.dataset, file, FILE_FORMAT_ARROW, push_id)
+            answer.ingestion_id = self._ingestion.ingest_file(project, view.dataset, file, FILE_FORMAT_ARROW, push_id)
         if is_online:
             written = self._write(view, rows.online)
             answer.written_rows, answer.kept_newer_rows = written.written, written.kept_newer

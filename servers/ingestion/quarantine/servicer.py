@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +18,7 @@ from servers.ingestion.quarantine import converters
 from servers.ingestion.quarantine.quarantine import Quarantine
 from servers.ingestion.records import NewIngestion
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.effects import effect_id
 from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import should_end
 
@@ -30,7 +30,6 @@ class QuarantineServicer(QuarantineServiceServicer):
         quarantine: Rows in quarantine.
         ingesting: Waits for ingestions.
         clock: The time now.
-        make_id: Makes identifiers.
     """
 
     def __init__(
@@ -38,31 +37,31 @@ class QuarantineServicer(QuarantineServiceServicer):
         quarantine: Quarantine,
         ingesting: Ingesting,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        make_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._quarantine = quarantine
         self._ingesting = ingesting
         self._clock = clock
-        self._make_id = make_id
 
     def ListQuarantinedRows(self, request: pb.ListQuarantinedRowsRequest, context: Any) -> pb.ListQuarantinedRowsResponse:
         rows, token = self._quarantine.page(current_project(), request.dataset, listing_from_proto(request), check_still_wanted)
         return pb.ListQuarantinedRowsResponse(rows=map(converters.row_to_proto, rows), next_page_token=token)
 
     def ReplayQuarantinedRows(self, request: pb.ReplayQuarantinedRowsRequest, context: Any) -> ingestion_pb2.Ingestion:
-        new = NewIngestion(
-            id=self._make_id(),
-            project=current_project(),
-            dataset=request.dataset,
-            source=f"quarantine of {request.dataset}",
-            mode=mode_from_proto(request.mode),
-            request=converters.replay_from_proto(request),
-            creator=current_principal().display_name,
-            create_time=self._clock(),
-        )
-        started = self._quarantine.replay(new, check_still_wanted)
+        started = self._ingesting.made_before(current_project())
+        if started is None:
+            new = NewIngestion(
+                id=effect_id(),
+                project=current_project(),
+                dataset=request.dataset,
+                source=f"quarantine of {request.dataset}",
+                mode=mode_from_proto(request.mode),
+                request=converters.replay_from_proto(request),
+                creator=current_principal().display_name,
+                create_time=self._clock(),
+            )
+            started = self._quarantine.replay(new, check_still_wanted)
         waited_s = request.wait.ToTimedelta().total_seconds()
-        ended = self._ingesting.wait(new.project, new.id, waited_s, should_end) if waited_s else started
+        ended = self._ingesting.wait(started.project, started.id, waited_s, should_end) if waited_s else started
         return ingestion_to_proto(ended)
 
     def DiscardQuarantinedRows(self, request: pb.DiscardQuarantinedRowsRequest, context: Any) -> pb.DiscardQuarantinedRowsResponse:

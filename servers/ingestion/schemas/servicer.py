@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +18,7 @@ from servers.ingestion.records import NewIngestion
 from servers.ingestion.schemas.converters import change_from_proto, schema_version_to_proto
 from servers.ingestion.schemas.schemas import DatasetSchemas
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.effects import effect_id
 from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import should_end
 
@@ -33,7 +33,6 @@ class SchemaServicer(DatasetSchemaServiceServicer):
         schemas: Schemas of datasets.
         ingesting: Waits for ingestions.
         clock: The time now.
-        make_id: Makes identifiers.
     """
 
     def __init__(
@@ -41,31 +40,31 @@ class SchemaServicer(DatasetSchemaServiceServicer):
         schemas: DatasetSchemas,
         ingesting: Ingesting,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        make_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._schemas = schemas
         self._ingesting = ingesting
         self._clock = clock
-        self._make_id = make_id
 
     def ListSchemaVersions(self, request: pb.ListSchemaVersionsRequest, context: Any) -> pb.ListSchemaVersionsResponse:
         schemas, token = self._schemas.page(current_project(), request.dataset, listing_from_proto(request), check_still_wanted)
         return pb.ListSchemaVersionsResponse(schemas=map(schema_version_to_proto, schemas), next_page_token=token)
 
     def ChangeSchema(self, request: pb.ChangeSchemaRequest, context: Any) -> ingestion_pb2.Ingestion:
-        new = NewIngestion(
-            id=self._make_id(),
-            project=current_project(),
-            dataset=request.dataset,
-            source=_SOURCE,
-            mode="OVERWRITE",
-            request=change_from_proto(request),
-            creator=current_principal().display_name,
-            create_time=self._clock(),
-        )
-        if request.validate_only:
-            return ingestion_to_proto(self._schemas.foreseen(new, current_principal(), check_still_wanted))
-        started = self._schemas.change(new)
+        started = self._ingesting.made_before(current_project())
+        if started is None:
+            new = NewIngestion(
+                id=effect_id(),
+                project=current_project(),
+                dataset=request.dataset,
+                source=_SOURCE,
+                mode="OVERWRITE",
+                request=change_from_proto(request),
+                creator=current_principal().display_name,
+                create_time=self._clock(),
+            )
+            if request.validate_only:
+                return ingestion_to_proto(self._schemas.foreseen(new, current_principal(), check_still_wanted))
+            started = self._schemas.change(new)
         waited_s = request.wait.ToTimedelta().total_seconds()
-        ended = self._ingesting.wait(new.project, new.id, waited_s, should_end) if waited_s else started
+        ended = self._ingesting.wait(started.project, started.id, waited_s, should_end) if waited_s else started
         return ingestion_to_proto(ended)

@@ -13,7 +13,9 @@ from servers.processing.errors import JobNotRetryable, JobOfPipeline
 from servers.processing.jobs.checking import Checking
 from servers.processing.records import InputState, Job, NewJob, OutputState, Progress, StateChange
 from servers.processing.store import Jobs
+from servers.processing.store.errors import JobNotFound
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id, made_before
 from servers.runtime.paging import Listing
 from servers.runtime.work import NewTask, TaskTable
 from servers.runtime.work.job_state import JobState
@@ -54,7 +56,6 @@ class Processing:
         jobs: What is known of jobs.
         checking: Checks them.
         clock: The time now.
-        make_id: Makes identifiers, UUIDs.
     """
 
     def __init__(
@@ -64,14 +65,12 @@ class Processing:
         jobs: Jobs,
         checking: Checking,
         clock: Callable[[], datetime],
-        make_id: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._tasks = tasks
         self._jobs = jobs
         self._checking = checking
         self._clock = clock
-        self._make_id = make_id
 
     def create(
         self,
@@ -91,6 +90,8 @@ class Processing:
         Raises:
             DomainError: What is wrong with it.
         """
+        if (before := self.made_before(request.project)) is not None:
+            return before
         new = self._checked(request, caller, check)
         most_attempts = new.spec.max_attempts + _LOST_SERVERS
 
@@ -102,6 +103,10 @@ class Processing:
 
         write(self._engine, keep)
         return self._jobs.get(new.project, new.id)
+
+    def made_before(self, project: str) -> Job | None:
+        """Returns the job that an earlier attempt at the current request has taken; see `servers.runtime.effects`."""
+        return made_before(lambda job_id: self._jobs.get(project, job_id), JobNotFound)
 
     def foreseen(self, request: JobRequest, caller: Principal, check: Callable[[], None]) -> Job:
         """Returns a job as it would be taken. It is not kept, so it has no id.
@@ -175,7 +180,7 @@ class Processing:
     def _checked(self, request: JobRequest, caller: Principal, check: Callable[[], None]) -> NewJob:
         checked = self._checking.checked(request.spec, request.project, caller, check)
         return NewJob(
-            id=self._make_id(),
+            id=effect_id(),
             project=request.project,
             display_name=request.display_name,
             labels=dict(request.labels),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,7 @@ from servers.processing.pipelines.specs import (
 )
 from servers.processing.records import Job
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id
 from servers.runtime.etags import check_etag, etag_of
 from servers.runtime.paging import Listing
 from sql_engine import write
@@ -69,12 +71,9 @@ class PipelineManagement:
         stores: What is kept of pipelines.
         processing: Takes jobs.
         checking: Checks them.
-        make_id: Makes identifiers, UUIDs.
     """
 
-    def __init__(
-        self, engine: Engine, stores: PipelineStores, processing: Processing, checking: Checking, make_id: Callable[[], str]
-    ) -> None:
+    def __init__(self, engine: Engine, stores: PipelineStores, processing: Processing, checking: Checking) -> None:
         self._engine = engine
         self._pipelines = stores.pipelines
         self._runs = stores.runs
@@ -82,7 +81,6 @@ class PipelineManagement:
         self._clock = stores.clock
         self._processing = processing
         self._checking = checking
-        self._make_id = make_id
 
     def create(self, request: PipelineRequest, caller: Principal, check: Callable[[], None], *, is_kept: bool = True) -> Pipeline:
         """Checks a pipeline and makes it.
@@ -97,16 +95,15 @@ class PipelineManagement:
             PipelineExists: The project has one of the name.
             DomainError: What is wrong with it.
         """
-        try:
-            self._pipelines.get(request.project, request.name)
-        except PipelineNotFound:
-            pass
-        else:
+        with suppress(PipelineNotFound):
+            known = self._pipelines.get(request.project, request.name)
+            if known.id == effect_id():
+                return known  # made by an earlier attempt at this request
             raise PipelineExists(request.project, request.name)
         spec, full_only_reason = self._checked(request.spec, request.project, caller, check)
         now = self._clock()
         new = NewPipeline(
-            id=self._make_id(),
+            id=effect_id(),
             project=request.project,
             name=request.name,
             display_name=request.display_name,

@@ -11,9 +11,10 @@ from google.protobuf.message import Message
 from mlops.common.v1.options_pb2 import IDEMPOTENCY_REQUEST_ID
 
 from servers.runtime.calls import Behaviour, Call, Method
+from servers.runtime.effects import Effect, making, new_effect
 from servers.runtime.errors import Aborted, InvalidArgument
 from servers.runtime.registration import ContractError
-from servers.runtime.replays import AlreadyClaimed, ReplayKey, ReplayState, ReplayStore
+from servers.runtime.replays import AlreadyClaimed, Replay, ReplayKey, ReplayState, ReplayStore
 
 _FIELD = "request_id"
 _LONGEST_WAIT_S = 10.0
@@ -56,9 +57,10 @@ class IdempotencyInterceptor:
             if not request.request_id or getattr(request, "validate_only", False):
                 return inner(request, call)
             key, request_hash = ReplayKey(call.principal.subject, method.path, request.request_id), _hash(request)
+            effect = new_effect()
             while True:
                 failure: Exception | None = None
-                with self._store.claiming(key, request_hash) as claim:
+                with self._store.claiming(key, request_hash, effect.id) as claim, making(effect):
                     try:
                         response = inner(request, call)
                     except Exception as error:
@@ -70,10 +72,14 @@ class IdempotencyInterceptor:
                     self._store.complete(key, response.SerializeToString())
                     return response
                 # Nothing was changed. That may be due to what the first one has done, for example because the name is taken now.
-                earlier = self._earlier_answer(key, request_hash, call)
-                if earlier is not None:
+                earlier = self._earlier(key, request_hash, call)
+                if earlier.state is ReplayState.DONE:
                     call.is_repeat = True
-                    return response_class.FromString(earlier)
+                    return response_class.FromString(earlier.response)
+                if earlier.effect_id not in ("", effect.id):
+                    # Whoever made it died before the answer was kept. Now that the id is known, the component finds it.
+                    effect = Effect(earlier.effect_id, may_be_there=True)
+                    continue
                 if failure is None:
                     self._store.keep(key, request_hash, response.SerializeToString())
                     return response
@@ -82,15 +88,14 @@ class IdempotencyInterceptor:
 
         return once
 
-    def _earlier_answer(self, key: ReplayKey, request_hash: str, call: Call) -> bytes | None:
+    def _earlier(self, key: ReplayKey, request_hash: str, call: Call) -> Replay:
+        """What became of earlier attempts: DONE or FREE."""
         give_up_at = self._clock() + _patience_s(call.context.time_remaining())
         pause_s = _FIRST_PAUSE_S
         while True:
             found = self._store.find(key, request_hash)
-            if found.state is ReplayState.FREE:
-                return None
-            if found.state is ReplayState.DONE:
-                return found.response
+            if found.state in (ReplayState.FREE, ReplayState.DONE):
+                return found
             if found.state is ReplayState.OTHER_REQUEST:
                 text = "this request_id was used within 24 hours for a request with another content; make a new id."
                 raise InvalidArgument(f"request_id: {text}", field_violations=[(_FIELD, text)], reason="REQUEST_ID_REUSED")

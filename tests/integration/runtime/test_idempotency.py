@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,7 +12,9 @@ from google.rpc import error_details_pb2
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, func, insert, select
 
 from servers.runtime.audit import events
+from servers.runtime.effects import effect_id, made_before
 from sql_engine import write
+from tests.integration.runtime.lost_answers import lose_answers
 from tests.integration.runtime.rich_errors import refused
 from tests.integration.runtime.waiting import eventually
 
@@ -105,6 +108,54 @@ def test_a_request_that_failed_after_its_effect_may_be_repeated(stub: Any, pb: A
 
     assert create(stub, pb, bearer()).number == 2
     assert create(stub, pb, bearer()).number == 2
+
+
+class Aware:
+    """Makes things that are known by the ids of their requests."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, int] = {}
+
+    def create(self, things: Things) -> int:
+        before = made_before(self.made.__getitem__, KeyError)
+        if before is not None:
+            return before
+        number = things.create()
+        self.made[effect_id()] = number
+        return number
+
+
+def test_what_was_made_is_found_by_a_repeat_after_a_failure(stub: Any, pb: Any, bearer: Any, echo: Any, things: Things) -> None:
+    aware = Aware()
+    echo.create = lambda: aware.create(things)
+    echo.fail_after = "bug"
+    refused(lambda: create(stub, pb, bearer()))
+
+    assert create(stub, pb, bearer()).number == 1
+    assert create(stub, pb, bearer()).number == 1
+    assert create(stub, pb, bearer(), request_id=str(uuid.uuid4())).number == 2
+    assert (things.count, len(aware.made)) == (2, 2)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_what_was_made_is_found_by_a_repeat_after_a_crash(
+    stub: Any, pb: Any, bearer: Any, echo: Any, things: Things, database: Engine, refuses: bool
+) -> None:
+    """Also where the repeat would be refused for what the first one did, before it writes."""
+    aware = Aware()
+
+    def make() -> int:
+        if refuses and aware.made:
+            return made_before(aware.made.__getitem__, KeyError) or int("the name is taken")
+        return aware.create(things)
+
+    echo.create = make
+    first = create(stub, pb, bearer())
+    lose_answers(database)
+
+    assert create(stub, pb, bearer()) == first
+    assert create(stub, pb, bearer()) == first
+    assert (things.count, len(aware.made)) == (1, 1)
 
 
 def test_a_repeat_that_would_be_refused_for_what_the_first_did_gets_the_answer(

@@ -25,6 +25,7 @@ from servers.runtime.settings import ServerSettings
 from sql_engine import begin_write, write
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
+EFFECT = "0b9f5a52-66a5-4a52-8f0e-9a1b8f0d2f11"
 KEY = ReplayKey("ada", "/zoo.v1.Zoo/CreateLion", "6f2c7c0e-3b0a-4a53-9d7e-0c6f3c1f7a11")
 
 
@@ -71,9 +72,9 @@ class Owner:
         self._outcomes = OutcomeWriter(engine)
         self.store = ReplayStore(engine, name, self._outcomes, clock)
 
-    def claim(self, key: ReplayKey = KEY, content: str = "hash") -> Replay:
+    def claim(self, key: ReplayKey = KEY, content: str = "hash", effect_id: str = EFFECT) -> Replay:
         try:
-            write(self._engine, lambda connection: self.store.claim(connection, key, content))
+            write(self._engine, lambda connection: self.store.claim(connection, key, content, effect_id))
         except AlreadyClaimed:
             return self.store.find(key, content)
         return CLAIMED
@@ -89,6 +90,10 @@ class Owner:
 CLAIMED = Replay(ReplayState.FREE)
 RUNNING = Replay(ReplayState.RUNNING)
 OTHER_REQUEST = Replay(ReplayState.OTHER_REQUEST)
+
+
+def left(effect_id: str) -> Replay:
+    return Replay(ReplayState.FREE, effect_id=effect_id)
 
 
 def done(response: bytes) -> Replay:
@@ -124,7 +129,7 @@ def test_the_answer_of_a_request_that_wrote_nothing_is_kept_and_the_first_one_st
 def test_a_claim_is_undone_with_the_transaction_that_it_is_part_of(owner: Owner, engine: Engine) -> None:
     def claim_and_fail() -> None:
         with begin_write(engine) as connection:
-            owner.store.claim(connection, KEY, "hash")
+            owner.store.claim(connection, KEY, "hash", EFFECT)
             raise OSError("power")
 
     with pytest.raises(OSError, match="power"):
@@ -140,11 +145,42 @@ def test_another_content_is_told_apart_while_running_and_after(owner: Owner) -> 
     assert owner.claim(content="other") == OTHER_REQUEST
 
 
-def test_an_abandoned_request_can_be_claimed_with_any_content(owner: Owner) -> None:
+def test_an_abandoned_request_can_be_claimed_again_for_what_it_has_made(owner: Owner) -> None:
     owner.claim()
     owner.abandon()
 
-    assert owner.claim(content="other") == CLAIMED
+    assert owner.claim(effect_id="another") == left(EFFECT)
+    assert owner.claim() == CLAIMED
+
+
+def test_an_abandoned_request_can_be_claimed_with_another_content_for_something_else(owner: Owner) -> None:
+    owner.claim()
+    owner.abandon()
+
+    assert owner.claim(content="other", effect_id="another") == CLAIMED
+    assert owner.claim() == OTHER_REQUEST
+
+
+def test_after_a_crash_the_answer_can_still_be_kept_by_whoever_finds_what_was_made(owner: Owner, engine: Engine, clock: Clock) -> None:
+    owner.claim()
+    after_restart = Owner(engine, "owner-2", clock)
+    after_restart.store.keep(KEY, "hash", b"too early")
+    clock.advance(seconds=6)
+
+    assert after_restart.claim(effect_id="another") == left(EFFECT)
+    after_restart.store.keep(KEY, "another hash", b"of another request")
+    after_restart.store.keep(KEY, "hash", b"answer")
+
+    assert after_restart.claim() == done(b"answer")
+
+
+def test_a_request_id_counts_for_a_day_and_what_was_made_by_it_before_is_not_known_any_more(owner: Owner, clock: Clock) -> None:
+    owner.claim()
+    clock.advance(hours=24, seconds=1)
+
+    assert owner.claim(effect_id="another") == CLAIMED
+    clock.advance(seconds=6)
+    assert owner.claim() == left("another")
 
 
 def test_after_a_crash_the_next_takes_over_once_the_lease_has_run_out(owner: Owner, engine: Engine, clock: Clock) -> None:
@@ -342,10 +378,10 @@ def test_what_the_database_refuses_holds_up_nothing_that_comes_after(engine: Eng
 
 
 def test_a_duplicate_does_not_end_the_lease_of_the_first(owner: Owner, engine: Engine, clock: Clock) -> None:
-    with owner.store.claiming(KEY, "hash"):
+    with owner.store.claiming(KEY, "hash", EFFECT):
         with begin_write(engine):
             pass
-        with pytest.raises(AlreadyClaimed), owner.store.claiming(KEY, "hash"), begin_write(engine):
+        with pytest.raises(AlreadyClaimed), owner.store.claiming(KEY, "hash", EFFECT), begin_write(engine):
             pass
         clock.advance(seconds=4)
         owner.store.renew()

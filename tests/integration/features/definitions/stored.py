@@ -105,7 +105,7 @@ class Stored:
             return str(uuid.uuid4())
 
         sources = ViewSources(self.datasets, self.pipelines)
-        self.entities = EntityManagement(engine, self.revision, clock, make_id)
+        self.entities = EntityManagement(engine, self.revision, clock)
         self.views = ViewManagement(engine, self.revision, sources, self.online, self.drop_online, clock, make_id)
         self.services = ServiceManagement(engine, self.revision, self.check_on_demand, clock, make_id)
 

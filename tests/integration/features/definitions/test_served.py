@@ -63,7 +63,7 @@ def stub(local: ServedProcessing) -> Iterator[Any]:
         online = OnlineStates(engine, revision)
         tools: Any = (lambda: datetime.now(UTC), lambda: str(uuid.uuid4()))
         definitions = DefinitionManagement(
-            EntityManagement(engine, revision, *tools),
+            EntityManagement(engine, revision, tools[0]),
             ViewManagement(engine, revision, sources, online, lambda version: None, *tools),
             ServiceManagement(engine, revision, lambda wanted: None, *tools),
         )

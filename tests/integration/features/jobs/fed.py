@@ -198,9 +198,7 @@ def fed(served: ServedProcessing, clock: Callable[[], datetime] = lambda: dateti
         engine, revision, ViewSources(around.ingestion, around.processing), around.online_states, jobs.remove_vectors, clock, make_id
     )
     with suppress(EntityExists):
-        EntityManagement(engine, revision, clock, make_id).create(
-            "default", "customer", (JoinKey("customer_id", JoinKeyType.INT64),), CALLER
-        )
+        EntityManagement(engine, revision, clock).create("default", "customer", (JoinKey("customer_id", JoinKeyType.INT64),), CALLER)
     server = build_server(
         given,
         [Registration(add_FeatureJobServiceServicer_to_server, jobs.servicer)],

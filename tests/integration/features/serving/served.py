@@ -77,9 +77,6 @@ class NotedIngestion(IngestionPeer):
     def dataset(self, project: str, name: str, version: int | None = None, check: Any = None) -> PinnedDataset:
         return PinnedDataset(name, version or 1, "file:///nowhere", self.columns)
 
-    def ingested(self, project: str, dataset: str, request_id: str, since: datetime) -> str | None:
-        return None
-
     def ingest_file(self, project: str, dataset: str, data: bytes, file_format: Any, request_id: str) -> str:
         if self.failure is not None:
             raise self.failure
