@@ -44,7 +44,7 @@ class LocalEngine:
         check_inputs(plan, inputs)
         with ExitStack() as stack:
             connection = stack.enter_context(session(self._limits))
-            run = _Run(plan, inputs, connection, cancellation, stack)
+            run = PlanRun(plan, inputs, connection, cancellation, stack)
             run.keep_shared()
             yield {name: run.output(name) for name in plan.outputs}
 
@@ -82,7 +82,9 @@ def statements_of(plan: BoundPlan) -> Statements:
     return Statements(tuple(reversed(roots)), frozenset(kept))
 
 
-class _Run:
+class PlanRun:
+    """One run of a plan: which statements it becomes, over which relations."""
+
     def __init__(
         self,
         plan: BoundPlan,

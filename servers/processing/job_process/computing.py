@@ -13,14 +13,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from servers.processing.engines.columns_read import columns_read
 from servers.processing.engines.opening import EngineKind, EngineSettings, open_engine
-from servers.processing.job_process.reading import read_plan
+from servers.processing.job_process.reading import ReadPlan, read_plan
 from servers.processing.kernels.cancellation import Cancellation
 from servers.runtime.data_process.messages import OnProgress
 from servers.runtime.errors import ResourceExhausted
 
 _LOGGER = logging.getLogger("processing")
 _TOLD_EVERY_S = 0.5
+_LEAST_BYTES = 4 << 20
+"""Of inputs, compressed. All columns of smaller ones are read sooner than it is known which matter."""
 
 
 class OutputTooLarge(ResourceExhausted):
@@ -87,7 +90,7 @@ def compute(arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, 
     progress, found, left = Progress(on_progress), {}, most_bytes
     started_at = time.monotonic()
     with open_engine(EngineKind(arguments["engine"]), EngineSettings(**settings)) as engine:
-        inputs = {name: read.datasets[name].reader() for name in read.bound.sources}
+        inputs = _inputs(read)
         with engine.run(read.bound, inputs, Cancellation()) as outputs:
             for place, step in enumerate(read.bound.outputs):
                 file = folder / f"{place}.parquet"
@@ -98,6 +101,17 @@ def compute(arguments: Mapping[str, Any], on_progress: OnProgress) -> dict[str, 
     progress.tell()
     _LOGGER.info("computed in %.1f s", time.monotonic() - started_at)
     return {"outputs": found}
+
+
+def _inputs(read: ReadPlan) -> dict[str, pa.RecordBatchReader]:
+    """The rows of the inputs, in the columns that matter."""
+    datasets = {name: read.datasets[name] for name in read.bound.sources}
+    if sum(dataset.size_bytes for dataset in datasets.values()) < _LEAST_BYTES:
+        return {name: dataset.reader() for name, dataset in datasets.items()}
+    columns = columns_read(read.bound)
+    for name, dataset in datasets.items():
+        _LOGGER.info("input %s: %d of %d columns are read", name, len(columns[name]), len(dataset.schema.names))
+    return {name: dataset.reader_of_some(columns[name]) for name, dataset in datasets.items()}
 
 
 def written(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from servers.runtime.tables.data_file import DataFile
+from servers.runtime.tables.data_file import BATCH_ROWS, DataFile
 from servers.runtime.tables.delta_table import opened, schema_of, typed_errors
 from servers.runtime.tables.storage import TableStorage
 
@@ -60,6 +60,28 @@ class Dataset:
 
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         return pa.RecordBatchReader.from_batches(schema, self._batches(columns, self._files if files is None else files))
+
+    def reader_of_some(self, columns: Collection[str]) -> pa.RecordBatchReader:
+        """Reads some of its columns; the others are there, and null: for whoever knows that nobody looks at them.
+
+        Args:
+            columns: Names of those that are read; at least one.
+
+        Returns:
+            A reader of the whole schema, whose errors are those of `DataFile.batches`.
+        """
+        import pyarrow as pa
+
+        nulls = [None if field.name in columns else pa.nulls(BATCH_ROWS, field.type) for field in self.schema]
+        read = [name for name in self.schema.names if name in columns]
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in self._batches(read, self._files):
+                found = iter(batch.columns)
+                arrays = [next(found) if empty is None else empty.slice(0, batch.num_rows) for empty in nulls]
+                yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+        return pa.RecordBatchReader.from_batches(self.schema, batches())
 
     def _batches(self, columns: Sequence[str] | None, files: Sequence[DataFile]) -> Iterator[pa.RecordBatch]:
         for file in files:

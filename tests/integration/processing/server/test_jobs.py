@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from google.protobuf.struct_pb2 import Struct
@@ -120,6 +121,18 @@ def test_the_version_is_read_that_was_the_newest_when_the_job_was_asked_for(serv
 
     assert [job.outputs[0].row_count for job in (first, again, back)] == [1, 2, 1]
     assert server.rows(out) == [{"a": 1}]
+
+
+def test_of_a_large_dataset_only_the_columns_that_matter_are_read(server: ServedProcessing) -> None:
+    noise = np.random.default_rng(1)
+    rows = pa.table({"id": range(300_000), "group": [1, 2, 3] * 100_000, "noise": noise.random(300_000), "more": noise.random(300_000)})
+    given, out = server.dataset(rows), server.ingestion.new_dataset()
+
+    job = server.run(server.spec({"rows": given}, 'SELECT "group", sum(id)::BIGINT AS total FROM "rows" GROUP BY 1', out))
+
+    assert job.state == SUCCEEDED, job
+    assert {row["group"]: row["total"] for row in server.rows(out)} == {group: sum(range(group - 1, 300_000, 3)) for group in (1, 2, 3)}
+    assert "input rows: 2 of 4 columns are read" in "\n".join(server.log(job.id))
 
 
 def test_an_output_without_rows_is_a_dataset_with_columns(server: ServedProcessing) -> None:

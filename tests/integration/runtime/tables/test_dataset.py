@@ -116,6 +116,18 @@ def test_dropped_and_renamed_columns_stay_in_old_versions(place: Place) -> None:
     assert open_dataset(place.uri, 2, place.storage).reader().read_all().to_pylist() == [{"b": 1, "a": "x"}]
 
 
+def test_columns_that_nobody_looks_at_are_null(place: Place) -> None:
+    rows = pa.table({"a": range(70_000), "b": ["x"] * 70_000, "c": [[1.5]] * 70_000, "d": range(70_000)})
+    written(place, rows)
+    dataset = open_dataset(place.uri, 1, place.storage)
+
+    found = dataset.reader_of_some({"d", "b"}).read_all()
+
+    assert found.schema == dataset.schema
+    assert found.select(["b", "d"]).sort_by("d").equals(rows.select(["b", "d"]).cast(found.select(["b", "d"]).schema))
+    assert (found["a"].null_count, found["c"].null_count) == (70_000, 70_000)
+
+
 def test_a_dataset_without_rows_has_columns(place: Place) -> None:
     written(place, pa.table({"n": pa.array([], pa.int64())}))
 
