@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from mlops.features.v1 import feature_view_pb2 as pb
 
-from servers.features.offline.sql_names import folded
 from servers.features.online import feature_type
+from servers.runtime.sql_names import folded
 
 __all__ = ["sql_type", "steps_of", "words_of"]
 

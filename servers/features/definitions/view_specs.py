@@ -20,9 +20,9 @@ from servers.features.definitions.column_types import (
 )
 from servers.features.definitions.records import Entity, KeyColumn
 from servers.features.errors import InvalidFeatureView
-from servers.features.offline.sql_names import is_column_name
 from servers.features.online import JoinKey, feature_type
 from servers.features.online.errors import InvalidFeatureSchema
+from servers.runtime.sql_names import is_column_name
 
 RESERVED_NAMES = ("entities", "services", "serve", "historical", "materializations")
 """Names under which other things are found at `/api/v1/features`."""

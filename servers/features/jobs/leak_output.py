@@ -10,8 +10,8 @@ from mlops.processing.v1 import plan_pb2
 
 from servers.features.jobs.records import ReportedView
 from servers.features.offline.leaks import LeakPlan
-from servers.features.offline.sql_names import quoted
 from servers.features.offline.steps import project
+from servers.runtime.sql_names import quoted
 
 OUTPUT = "leaks"
 """Name of the step with the rows."""

@@ -8,8 +8,8 @@ from mlops.features.v1 import feature_job_service_pb2 as pb
 
 from servers.features.definitions.records import Wanted
 from servers.features.jobs.errors import InvalidSpine
-from servers.features.offline.sql_names import folded
 from servers.features.peers.ingestion_peer import PinnedDataset
+from servers.runtime.sql_names import folded
 
 _SHOWN = 30
 _KINDS = {

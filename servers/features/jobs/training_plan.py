@@ -20,10 +20,10 @@ from servers.features.offline.errors import TrainingSetColumnTwice
 from servers.features.offline.leaks import leak_plan
 from servers.features.offline.retrieval import ColumnKind, Retrieval, retrieval
 from servers.features.offline.specification import Feature, FeatureView, Spine, TrainingSet, ViewKey
-from servers.features.offline.sql_names import folded, quoted
 from servers.features.offline.steps import extended, project
 from servers.features.on_demand_expressions import sql_type, steps_of
 from servers.features.peers.ingestion_peer import PinnedDataset
+from servers.runtime.sql_names import folded, quoted
 
 SPINE = "spine"
 """Name of the job's input with the spine, unless a view reads the same version of the dataset."""

@@ -17,8 +17,8 @@ from servers.features.offline.matching import FOUND
 from servers.features.offline.relations import PlacedView, placed_view, spine_relation
 from servers.features.offline.retrieval import inputs_of, joined, status
 from servers.features.offline.specification import FeatureView, TrainingSet, check
-from servers.features.offline.sql_names import quoted
 from servers.features.offline.steps import aggregate, cross_join, project, scan
+from servers.runtime.sql_names import quoted
 
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
 

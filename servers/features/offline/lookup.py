@@ -10,8 +10,8 @@ from mlops.processing.v1 import plan_pb2 as pb
 
 from servers.features.offline.matching import SINGLE, TIED, WRITTEN, key_columns
 from servers.features.offline.relations import PlacedView, Relation
-from servers.features.offline.sql_names import quoted
 from servers.features.offline.steps import SECOND, filtered, first_of_each, join, project, scan
+from servers.runtime.sql_names import quoted
 
 
 def history(placed: PlacedView) -> tuple[list[pb.Step], Relation]:

@@ -12,8 +12,8 @@ from datetime import timedelta
 from mlops.processing.v1 import plan_pb2 as pb
 
 from servers.features.offline.relations import PlacedView, Relation
-from servers.features.offline.sql_names import quoted
 from servers.features.offline.steps import aggregate, as_of_join, extended, filtered, window
+from servers.runtime.sql_names import quoted
 
 FOUND = "found"
 """Column with the event time of the row that was found, also of one that is too old."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from mlops.processing.v1 import plan_pb2 as pb
 
 from servers.features.offline.specification import FeatureView, TrainingSet
-from servers.features.offline.sql_names import folded, quoted
 from servers.features.offline.steps import project, scan
+from servers.runtime.sql_names import folded, quoted
 
 _MOST_SLUG_CHARACTERS = 30
 

@@ -11,8 +11,8 @@ from servers.features.offline.lookup import history, looked_up, values
 from servers.features.offline.matching import FOUND, SINGLE, TIED, as_of, found, moments
 from servers.features.offline.relations import PlacedView, Relation, placed_view, spine_relation
 from servers.features.offline.specification import TrainingSet, check
-from servers.features.offline.sql_names import quoted
 from servers.features.offline.steps import project, unchanged
+from servers.runtime.sql_names import quoted
 
 OUTPUT = "training_set"
 """Name of the output."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from servers.features.offline.errors import InvalidTrainingSet, TrainingSetColumnTwice
-from servers.features.offline.sql_names import folded, is_column_name
+from servers.runtime.sql_names import folded, is_column_name
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mlops.processing.v1 import plan_pb2 as pb
 
-from servers.features.offline.sql_names import folded, quoted
+from servers.runtime.sql_names import folded, quoted
 
 Expressions = Mapping[str, str]
 """Expressions by the name of the column that they compute."""

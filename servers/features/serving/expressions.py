@@ -6,20 +6,16 @@ be taken there; only the small list of functions below has to be kept in step wi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
-import duckdb
-
-from servers.features.offline.sql_names import folded
 from servers.features.serving.errors import InvalidOnDemandFeature
 from servers.runtime.duckdb_session import thread_session
+from servers.runtime.sql_names import folded
+from servers.runtime.sql_trees import NestedTooDeeply, NotParsed, Tree, single_expression
 
 __all__ = ["check_expression"]
-
-_Tree = dict[str, Any]
 
 _ALLOWED = frozenset(("CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR", "CASE", "CAST", "BETWEEN", "TYPE"))
 _REFUSED = {
@@ -69,53 +65,28 @@ def check_expression(feature: str, expression: str, names: Collection[str]) -> N
     """
     try:
         _check(feature, _parsed(feature, expression), names, frozenset())
-    except RecursionError:
+    except (NestedTooDeeply, RecursionError):
         raise InvalidOnDemandFeature(feature, _TOO_DEEP) from None
 
 
 _TOO_DEEP = "the expression is nested too deeply; some 80 levels are allowed: compute a part of it in an on-demand feature before"
 
 
-def _parsed(feature: str, expression: str) -> _Tree:
+def _parsed(feature: str, expression: str) -> Tree:
     if "\0" in expression:
         raise InvalidOnDemandFeature(feature, "the expression has a NUL character")
     try:
-        ((text,),) = thread_session().execute("SELECT json_serialize_sql($text)", {"text": f"SELECT {expression}"}).fetchall()
-    except duckdb.SerializationException:
-        raise InvalidOnDemandFeature(feature, _TOO_DEEP) from None
-    parsed = json.loads(text)
-    if parsed["error"]:
-        is_deep = "expression depth" in parsed["error_message"]
-        raise InvalidOnDemandFeature(
-            feature, _TOO_DEEP if is_deep else f"the expression is no SQL: {parsed['error_message'].splitlines()[0]}"
-        )
-    statements = [each["node"] for each in parsed["statements"]]
-    found = statements[0].get("select_list", []) if len(statements) == 1 else []
-    if len(found) != 1 or found[0]["alias"] or _clauses(statements[0]) != _no_clauses():
+        tree = single_expression(expression)
+    except NotParsed as error:
+        raise InvalidOnDemandFeature(feature, f"the expression is no SQL: {error.message.splitlines()[0]}") from None
+    if tree is None:
         raise InvalidOnDemandFeature(
             feature, "this is not one expression; aliases, commas and clauses (FROM, WHERE, …) have no place in it"
         )
-    expression_tree: _Tree = found[0]
-    return expression_tree
+    return tree
 
 
-def _clauses(select: _Tree) -> Any:
-    return _without_places({**select, "select_list": []})
-
-
-@cache
-def _no_clauses() -> Any:
-    ((text,),) = thread_session().execute("SELECT json_serialize_sql('SELECT 1')").fetchall()
-    return _clauses(json.loads(text)["statements"][0]["node"])
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_places(each) for key, each in value.items() if not key.startswith("query_location")}
-    return [_without_places(each) for each in value] if isinstance(value, list) else value
-
-
-def _check(feature: str, tree: _Tree, names: Collection[str], parameters: frozenset[str]) -> None:
+def _check(feature: str, tree: Tree, names: Collection[str], parameters: frozenset[str]) -> None:
     kind = tree["class"]
     if kind == "COLUMN_REF":
         _check_column(feature, tree["column_names"], names, parameters)
@@ -137,7 +108,7 @@ def _check_column(feature: str, path: list[str], names: Collection[str], paramet
         )
 
 
-def _check_call(feature: str, tree: _Tree, names: Collection[str], parameters: frozenset[str]) -> None:
+def _check_call(feature: str, tree: Tree, names: Collection[str], parameters: frozenset[str]) -> None:
     name = str(tree["function_name"]).lower()
     if len(tree["qualified_name"]["path"]) != 1 or tree["distinct"] or tree["filter"] is not None or tree["order_bys"]["orders"]:
         raise InvalidOnDemandFeature(feature, f"{name} is called with a schema, DISTINCT, FILTER or ORDER BY, which have no place in it")
@@ -159,14 +130,14 @@ def _check_call(feature: str, tree: _Tree, names: Collection[str], parameters: f
             _check(feature, argument, names, parameters)
 
 
-def _parameters(tree: _Tree) -> Iterator[str]:
+def _parameters(tree: Tree) -> Iterator[str]:
     if tree["class"] == "COLUMN_REF":
         yield folded(tree["column_names"][0])
     for each in tree.get("arguments", ()):
         yield from _parameters(each["expression"])
 
 
-def _children(value: Any) -> Iterator[_Tree]:
+def _children(value: Any) -> Iterator[Tree]:
     for each in value.values() if isinstance(value, dict) else value:
         if isinstance(each, dict) and "class" in each:
             yield each

@@ -11,7 +11,6 @@ import pyarrow as pa
 from mlops.features.v1 import feature_view_pb2 as pb
 
 from servers.features.definitions.records import Wanted
-from servers.features.offline.sql_names import folded, quoted
 from servers.features.on_demand_expressions import sql_type, steps_of, words_of
 from servers.features.online import Column, Feature, feature_type
 from servers.features.online.arrow_columns import arrow_type, column_of
@@ -20,6 +19,7 @@ from servers.features.serving.arrow_arrays import arrow_array
 from servers.features.serving.errors import InvalidOnDemandFeature, OnDemandFeatureFailed
 from servers.features.serving.expressions import check_expression
 from servers.runtime.duckdb_session import thread_session
+from servers.runtime.sql_names import folded, quoted
 
 __all__ = ["check_on_demand", "evaluate", "on_demand_columns"]
 

@@ -19,11 +19,11 @@ from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.python_kernel import applied
 from servers.processing.kernels.sql_kernel import Relation, selected
 from servers.processing.plan.binding import BoundNode, BoundPlan
-from servers.processing.plan.names import quoted
 from servers.processing.plan.nodes import PythonFunction, Scan, inputs_of
 from servers.processing.stages.compiling import Place, compiled, leaving, places
 from servers.runtime.duckdb_session import DuckdbLimits, session
 from servers.runtime.errors import DomainError
+from servers.runtime.sql_names import quoted
 
 
 class LocalEngine:

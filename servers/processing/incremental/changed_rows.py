@@ -17,9 +17,9 @@ from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.sql_kernel import Relation
 from servers.processing.plan.binding import BoundPlan, bind
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import quoted
 from servers.processing.plan.nodes import Aggregate, Column, Filter, Project, Scan, Union, Window, WindowColumn
 from servers.processing.plan.plan import Plan, Step
+from servers.runtime.sql_names import quoted
 from servers.runtime.tables.changes import Changes
 from servers.runtime.tables.errors import FullRecomputationNeeded
 

@@ -13,9 +13,9 @@ from servers.processing.kernels.sql_kernel import Relation
 from servers.processing.plan.binding import bind
 from servers.processing.plan.errors import TypeMismatch, shown
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import quoted
 from servers.processing.plan.nodes import Aggregate, Column, Filter, Ordering, Project, Scan, Top, Union, Window, WindowColumn
 from servers.processing.plan.plan import Plan, Step
+from servers.runtime.sql_names import quoted
 
 RELATIVE_TOLERANCE = 1e-9
 """Far above what the order of additions does to a sum of doubles, and far below what anybody means."""

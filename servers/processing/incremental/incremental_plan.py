@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from servers.processing.incremental.changed_rows import touched_key
 from servers.processing.incremental.keys import KnownKeys
 from servers.processing.plan.binding import BoundPlan
-from servers.processing.plan.names import folded, quoted
 from servers.processing.plan.nodes import Aggregate, Column, Filter, Join, JoinKind, Project, Scan, Union
 from servers.processing.plan.plan import Plan, Step, step_inputs
 from servers.processing.plan.selects import Columns, names_of, types_of
+from servers.runtime.sql_names import folded, quoted
 
 _NAME_CHARACTERS = 40
 """Of a step's name that are left, so that something fits behind."""

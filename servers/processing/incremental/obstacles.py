@@ -15,7 +15,6 @@ from servers.processing.incremental.keys import KnownKeys
 from servers.processing.plan.binding import BoundNode, BoundPlan
 from servers.processing.plan.expressions import scalar
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import quoted
 from servers.processing.plan.nodes import (
     Aggregate,
     AsOfJoin,
@@ -35,6 +34,7 @@ from servers.processing.plan.nodes import (
 )
 from servers.processing.plan.selects import names_of, types_of
 from servers.processing.plan.types import is_whole_number
+from servers.runtime.sql_names import quoted
 
 
 @dataclass(frozen=True)

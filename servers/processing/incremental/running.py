@@ -20,11 +20,11 @@ from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.sql_kernel import Relation
 from servers.processing.plan.binding import BoundPlan, bind
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import folded, quoted
 from servers.processing.plan.nodes import Column, Project, Scan
 from servers.processing.plan.plan import Plan, Step
 from servers.processing.plan.selects import Columns
 from servers.processing.plan.types import is_whole_number
+from servers.runtime.sql_names import folded, quoted
 from servers.runtime.tables.changes import Changes, changes
 from servers.runtime.tables.dataset import Dataset, open_dataset
 from servers.runtime.tables.errors import FullRecomputationNeeded

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from servers.processing.kernels.cancellation import Cancellation
 from servers.processing.kernels.sql_kernel import Relation, selected
-from servers.processing.plan.names import quoted
 from servers.processing.stages.stage import HashKey
+from servers.runtime.sql_names import quoted
 
 _PARTITION = "partition\x1f"
 

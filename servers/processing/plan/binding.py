@@ -25,12 +25,12 @@ from servers.processing.plan.errors import (
 )
 from servers.processing.plan.limits import PlanLimits
 from servers.processing.plan.lowering import lowered
-from servers.processing.plan.names import folded, is_column_name, quoted
 from servers.processing.plan.nodes import Aggregate, AsOfJoin, Node, PythonFunction, Scan, TypedColumn, inputs_of
 from servers.processing.plan.plan import Plan, in_order
 from servers.processing.plan.selects import KEY_NUMBER, Columns, Select, select_of
 from servers.processing.plan.types import TRAVELLING, normal_type, travelling_field
 from servers.runtime.duckdb_session import locked_down
+from servers.runtime.sql_names import folded, is_column_name, quoted
 
 _CARET = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _CANDIDATES = re.compile(r"\n.*Candidate functions:.*|\nYou might need to add explicit type casts.*", re.DOTALL)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from servers.processing.plan.depth import within_depth
 from servers.processing.plan.errors import InvalidExpression, InvalidPlan, PlanTooLarge, UnknownColumn, VolatileFunction, near, shown
 from servers.processing.plan.functions import (
     AGGREGATES_OF_LISTS,
@@ -26,9 +27,9 @@ from servers.processing.plan.functions import (
     catalogue,
     kind_of,
 )
-from servers.processing.plan.names import folded, quoted
 from servers.processing.plan.nodes import Ordering, WindowColumn
-from servers.processing.plan.parsing import (
+from servers.runtime.sql_names import folded, quoted
+from servers.runtime.sql_trees import (
     NotParsed,
     Tree,
     children,
@@ -41,7 +42,6 @@ from servers.processing.plan.parsing import (
     ordering,
     single_expression,
     text_constant,
-    within_depth,
 )
 
 Resolve = Callable[[tuple[str, ...], Tree], Tree]

@@ -10,12 +10,13 @@ from typing import assert_never
 from servers.processing.plan.errors import InvalidStep, TypeMismatch, shown
 from servers.processing.plan.expressions import Names, scalar
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import quoted, text_literal
+from servers.processing.plan.names import text_literal
 from servers.processing.plan.nodes import Aggregate, Column, CrossJoin, Filter, Node, Project
 from servers.processing.plan.plan import Step
 from servers.processing.plan.selects import Columns, names_of, types_of
 from servers.processing.plan.steps import Encode, EncodeKind, FittedStep, Impute, ImputeStrategy, Sample, Scale, ScaleKind, Split, Unknown
 from servers.processing.plan.types import is_float, is_number
+from servers.runtime.sql_names import quoted
 
 _HASHES = 2**64
 

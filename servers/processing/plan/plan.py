@@ -8,9 +8,10 @@ from graphlib import CycleError, TopologicalSorter
 
 from servers.processing.plan.errors import DuplicateStep, InvalidPlan, InvalidStep, PlanCycle, PlanTooLarge, UnknownStep, near, shown
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import folded, is_step_name
+from servers.processing.plan.names import is_step_name
 from servers.processing.plan.nodes import Node, inputs_of
 from servers.processing.plan.steps import CompositeStep, Encode, Impute, Sample, Scale, Split
+from servers.runtime.sql_names import folded
 
 Step = Node | CompositeStep
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from servers.processing.plan.errors import DuplicateColumn, InvalidPlan, InvalidStep, PlanTooLarge, TypeMismatch, shown
 from servers.processing.plan.expressions import Names, aggregate, scalar, window
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import folded, is_column_name, listed, quoted
+from servers.processing.plan.names import listed
 from servers.processing.plan.nodes import (
     Aggregate,
     AsOfJoin,
@@ -30,6 +30,7 @@ from servers.processing.plan.nodes import (
     Window,
 )
 from servers.processing.plan.types import common_type, is_number, is_time, is_whole_number
+from servers.runtime.sql_names import folded, is_column_name, quoted
 
 KEY_NUMBER = "key number\x1f"
 """Column that the SELECT of a Python function with `partition_by` has besides its input's."""

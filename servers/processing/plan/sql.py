@@ -9,24 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from servers.processing.plan.depth import within_depth
 from servers.processing.plan.errors import InvalidSql, PlanTooLarge
 from servers.processing.plan.expressions import PlacedError, of_place
 from servers.processing.plan.limits import PlanLimits
-from servers.processing.plan.names import folded, quoted
 from servers.processing.plan.nodes import Column, Ordering, Project, Union
-from servers.processing.plan.parsing import (
-    NotParsed,
-    Tree,
-    line_and_column,
-    statements,
-    within_depth,
-)
 from servers.processing.plan.plan import Plan
 from servers.processing.plan.sql_from import FromReader, Tables
 from servers.processing.plan.sql_order import Order, first_placed, limited, orders_of
 from servers.processing.plan.sql_scope import Relation, ScopeColumn, unsupported
 from servers.processing.plan.sql_select import SelectReader
 from servers.processing.plan.sql_steps import StepWriter
+from servers.runtime.sql_names import folded, quoted
+from servers.runtime.sql_trees import (
+    NotParsed,
+    Tree,
+    line_and_column,
+    statements,
+)
 
 OUTPUT = "result"
 """Name of the step that has the rows of a SELECT."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from servers.processing.plan.errors import InvalidSql, UnknownColumn, UnknownInput, near, shown
 from servers.processing.plan.expressions import Names, checked, comparable_name, of_place
-from servers.processing.plan.names import folded, quoted
 from servers.processing.plan.nodes import AsOfJoin, Column, CrossJoin, Join, JoinKey, JoinKind, Project, Scan
-from servers.processing.plan.parsing import Tree, expression_text
 from servers.processing.plan.selects import joined_names
 from servers.processing.plan.sql_scope import Relation, ScopeColumn, references, unsupported
 from servers.processing.plan.sql_steps import StepWriter
+from servers.runtime.sql_names import folded, quoted
+from servers.runtime.sql_trees import Tree, expression_text
 
 Tables = Mapping[str, Callable[[], Relation]]
 """What names in a FROM clause mean, folded: common table expressions, read when they are first used."""

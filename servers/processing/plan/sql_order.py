@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from servers.processing.plan.errors import InvalidSql
 from servers.processing.plan.expressions import comparable_name, of_place
-from servers.processing.plan.names import folded
 from servers.processing.plan.nodes import Ordering, Top
-from servers.processing.plan.parsing import Tree, children, location
 from servers.processing.plan.sql_scope import Relation, unsupported
 from servers.processing.plan.sql_steps import StepWriter
+from servers.runtime.sql_names import folded
+from servers.runtime.sql_trees import Tree, children, location
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from servers.processing.plan.errors import AmbiguousColumn, InvalidPlan, UnknownColumn, UnsupportedSql, VolatileFunction, near, shown
 from servers.processing.plan.expressions import is_lambda, of_place, parameters, with_fields
 from servers.processing.plan.functions import VOLATILE_NAMES
-from servers.processing.plan.names import folded
-from servers.processing.plan.parsing import Tree, column_reference, comparable
+from servers.runtime.sql_names import folded
+from servers.runtime.sql_trees import Tree, column_reference, comparable
 
 DIRECT = "\x1f"
 """Stands before the name of a node's own column, for what `*` means."""

@@ -16,12 +16,12 @@ from servers.processing.plan.expressions import (
     of_place,
     parameters,
 )
-from servers.processing.plan.names import folded, quoted
 from servers.processing.plan.nodes import Aggregate, Column, Deduplicate, Filter, Ordering, Project, Window, WindowColumn
-from servers.processing.plan.parsing import Tree, children, column_reference, comparable, expression_text
 from servers.processing.plan.sql_order import Order, first_placed, item_number, limited, orders_of
 from servers.processing.plan.sql_scope import DIRECT, Relation, ScopeColumn, references, unsupported, with_aliases
 from servers.processing.plan.sql_steps import StepWriter
+from servers.runtime.sql_names import folded, quoted
+from servers.runtime.sql_trees import Tree, children, column_reference, comparable, expression_text
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import replace
 
 from servers.processing.plan.errors import PlanTooLarge
-from servers.processing.plan.names import folded, is_step_name
+from servers.processing.plan.names import is_step_name
 from servers.processing.plan.nodes import Node
+from servers.runtime.sql_names import folded
 
 
 class StepWriter:

@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from servers.processing.plan.errors import TypeMismatch, UnsupportedType, shown
-from servers.processing.plan.names import quoted
 from servers.runtime.duckdb_session import thread_session
+from servers.runtime.sql_names import quoted
 
 _NUMBERS = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
 _WHOLE_NUMBERS = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from servers.processing.plan.binding import BoundNode
-from servers.processing.plan.names import quoted
 from servers.processing.plan.nodes import Scan, TypedColumn, inputs_of
 from servers.processing.plan.selects import Columns
 from servers.processing.plan.types import TRAVELLING
+from servers.runtime.sql_names import quoted
 
 Place = tuple[str, int]
 """The input of a node, by the node's name and from 0; a scan's source is its input 0."""

@@ -258,9 +258,7 @@ def test_deep_expressions_and_long_chains_are_bound() -> None:
     ]
 
     assert schema_of(*chain).names == SCHEMAS["events"].names
-    with pytest.raises(InvalidExpression):
-        schema_of(EVENTS, Project("x", "e", (Column("y", "(" * 3_000 + "1" + ")" * 3_000),)))
-    for deep in ("key" + " + key" * 300, "CASE WHEN key = 1 THEN 1 ELSE " * 400 + "0" + " END" * 400):
+    for deep in ("key" + " + key" * 300, "CASE WHEN key = 1 THEN 1 ELSE " * 400 + "0" + " END" * 400, "(" * 3_000 + "1" + ")" * 3_000):
         with pytest.raises(PlanTooLarge, match=r"step 'x': .*nested too deeply"):
             schema_of(EVENTS, Project("x", "e", (Column("y", deep),)))
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 
-from servers.processing.plan.errors import PlanTooLarge
 from servers.runtime.duckdb_session import thread_session
 
 Tree = dict[str, Any]
@@ -24,9 +22,10 @@ _PREFIX = "SELECT "
 _TO_TREE, _TO_TEXT = "to_tree", "to_text"
 _PREPARED = (f"PREPARE {_TO_TREE} AS SELECT json_serialize_sql($1)", f"PREPARE {_TO_TEXT} AS SELECT json_deserialize_sql($1)")
 _local = threading.local()
-_TOO_DEEP = (
-    "it is nested too deeply: some 80 levels are allowed; compute a part of it in a step before, and many sums as list_sum([a, b, …])"
-)
+
+
+class NestedTooDeeply(Exception):
+    """A text or tree is nested more deeply than DuckDB reads and writes: some 80 levels."""
 
 
 class NotParsed(Exception):
@@ -50,10 +49,12 @@ def statements(text: str) -> list[Tree]:
 
     Raises:
         NotParsed: One is not a SELECT, or none at all.
-        PlanTooLarge: INVALID_ARGUMENT: it is nested too deeply.
+        NestedTooDeeply: It has too many levels.
     """
     parsed = json.loads(_evaluated(_TO_TREE, text))
     if parsed["error"]:
+        if "expression depth" in parsed["error_message"]:
+            raise NestedTooDeeply
         place = parsed.get("position")
         other = parsed["error_type"] == "not implemented"
         raise NotParsed(parsed["error_message"], None if place is None else int(place), other)
@@ -64,24 +65,11 @@ def expression_text(expression: Tree) -> str:
     """Returns an expression as DuckDB writes it, without its alias.
 
     Raises:
-        PlanTooLarge: INVALID_ARGUMENT: it is nested too deeply.
+        NestedTooDeeply: It has too many levels.
     """
     node = {**_EMPTY_SELECT, "select_list": [{**expression, "alias": ""}]}
     tree = json.dumps({"error": False, "statements": [{"node": node, "named_param_map": []}]})
     return _evaluated(_TO_TEXT, tree).removeprefix(_PREFIX)
-
-
-@contextmanager
-def within_depth() -> Iterator[None]:
-    """Makes the end of Python's stack an error about the text that is being read.
-
-    Raises:
-        PlanTooLarge: INVALID_ARGUMENT: it is nested too deeply.
-    """
-    try:
-        yield
-    except RecursionError:
-        raise PlanTooLarge(_TOO_DEEP) from None
 
 
 def single_expression(text: str) -> Tree | None:
@@ -231,7 +219,7 @@ def _evaluated(statement: str, text: str) -> str:
     try:
         ((value,),) = connection.execute(f"EXECUTE {statement}({_literal(text)})").fetchall()
     except duckdb.SerializationException:
-        raise PlanTooLarge(_TOO_DEEP) from None
+        raise NestedTooDeeply from None
     return str(value)
 
 
