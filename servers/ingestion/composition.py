@@ -97,7 +97,7 @@ def build(settings: IngestionSettings, clock: Callable[[], datetime] = lambda: d
     purger = _purger(settings, ingestions, clock)
     purger.start()
     waiting = WaitingCalls(max(1, min(settings.concurrent_waits, settings.worker_threads // 4)))
-    ingests = Ingesting(engine, tasks, ingestions, datasets, processes, uploads, waiting)
+    ingests = Ingesting(engine, tasks, ingestions, datasets, processes, uploads, waiting, settings.max_waiting_ingestions)
     deletes = Deleting(engine, tasks, ingestions, datasets, processes, _new_id, subscriptions.active_into)
     workers = _started(
         tasks, {ingesting.KIND: ingests.work, deleting.KIND: deletes.work}, WorkSettings(threads=settings.concurrent_ingestions)

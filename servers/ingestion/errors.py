@@ -196,3 +196,22 @@ class ExpectationsNotMet(FailedPrecondition):
         named = ", ".join(broken[:5]) + (", …" if broken[5:] else "")
         text = f"nothing is written: the data do not meet the suite {report['suite_name']!r} ({named})"
         super().__init__(f"{text}; the ingestion's `validation` names the rows. Correct them, or choose another `gate.mode`")
+
+
+class TooManyIngestions(ResourceExhausted):
+    """A project has as many ingestions that have not ended as it may.
+
+    Args:
+        project: The project.
+        most: How many that are.
+    """
+
+    reason = "TOO_MANY_INGESTIONS"
+
+    def __init__(self, project: str, most: int) -> None:
+        super().__init__(
+            f"{most:,} ingestions of project {project!r} have not ended, and there may be no more at the same time; repeat this later, "
+            "or send more rows at a time: a stream takes them as they come",
+            metadata={"project": project, "max_waiting_ingestions": str(most)},
+            retry_after_s=5,
+        )

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from servers.ingestion.catalogue import dataset_of
 from servers.ingestion.data_process import DataProcesses, DataProcessUnavailable
 from servers.ingestion.deleting import BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S, is_being_deleted
-from servers.ingestion.errors import DatasetBusy, ExpectationsNotMet
+from servers.ingestion.errors import DatasetBusy, ExpectationsNotMet, TooManyIngestions
 from servers.ingestion.inputs import Input, spooled
 from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store import Datasets, Ingestions, Uploads
@@ -50,6 +50,7 @@ class Ingesting:
         processes: Where data are read and written.
         uploads: What is known of files that were sent in pieces.
         waiting: Calls that wait.
+        most_unended: How many ingestions of a project may not have ended.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Ingesting:
         processes: DataProcesses,
         uploads: Uploads,
         waiting: WaitingCalls,
+        most_unended: int,
     ) -> None:
         self._engine = engine
         self._tasks = tasks
@@ -69,6 +71,7 @@ class Ingesting:
         self._processes = processes
         self._uploads = uploads
         self._waiting = waiting
+        self._most_unended = most_unended
 
     def start(self, new: NewIngestion, given: Input | None, upload_id: str = "") -> Ingestion:
         """Keeps what is to be done; a worker does it from now on, whatever becomes of this process.
@@ -79,12 +82,15 @@ class Ingesting:
             upload_id: The upload that they are; empty where they are none. It stays until the ingestion has ended.
 
         Raises:
+            TooManyIngestions: The project has as many as it may that have not ended.
             UploadNotFound: It is not there any more.
         """
         seen_version = self._datasets.newest_version(new.project, new.dataset)
         kept = replace(new, request={**new.request, "seen_version": seen_version})
 
         def keep(connection: Connection) -> None:
+            if self._ingestions.count_unended(connection, new.project, self._most_unended) >= self._most_unended:
+                raise TooManyIngestions(new.project, self._most_unended)
             self._ingestions.add(connection, kept, None if given is None else given.data)
             if upload_id and not self._uploads.use(connection, upload_id, new.id, new.create_time):
                 raise UploadNotFound(upload_id, new.project)

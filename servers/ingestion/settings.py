@@ -59,6 +59,10 @@ class IngestionSettings(ServerSettings):
     concurrent_uploads: int = Field(default=8, ge=1, le=512)
     """Uploads whose bytes come in at the same time, at most a quarter of `worker_threads`: each takes one of these until it ends."""
 
+    max_waiting_ingestions: int = Field(default=1000, ge=1)
+    """Most ingestions of a project that have not ended. Further ones are refused until some have; rows that come all the time belong into a
+    stream or a subscription, which join them."""
+
     concurrent_ingestions: int = Field(default=2, ge=1, le=64)
     """Ingestions that are worked on at the same time, each in a process of its own."""
 

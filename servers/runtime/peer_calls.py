@@ -25,7 +25,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _CHECK_S = 0.1
 _PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-_REPEATED = frozenset({"REQUEST_RUNNING", "TOO_MANY_UPLOADS"})
+_REPEATED = frozenset({"REQUEST_RUNNING", "TOO_MANY_INGESTIONS", "TOO_MANY_UPLOADS"})
 _REFUSED = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 
 
@@ -92,11 +92,14 @@ def error_of_status(status: status_pb2.Status, **metadata: str) -> DomainError:
         status: With an `ErrorInfo`.
         metadata: Facts to add.
     """
-    info = error_details_pb2.ErrorInfo()
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
         detail.Unpack(info)
+        detail.Unpack(retry)
+    retry_after_s = retry.retry_delay.ToTimedelta().total_seconds() or None
     name = next((code.name for code in grpc.StatusCode if code.value[0] == status.code), "INTERNAL")
-    return OperationFailed(name, info.reason or "UNKNOWN", status.message, metadata={**info.metadata, **metadata})
+    known = {**info.metadata, **metadata}
+    return OperationFailed(name, info.reason or "UNKNOWN", status.message, metadata=known, retry_after_s=retry_after_s)
 
 
 def beside(call: Callable[[], _Answer], check: Check) -> _Answer:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from servers.ingestion.records import Ingestion, NewIngestion
 from servers.ingestion.store.errors import IngestionNotFound
@@ -16,8 +16,9 @@ from servers.ingestion.store.tables import ingestions
 from servers.ingestion.store.uploads import release_upload
 from servers.runtime.pages import read_page
 from servers.runtime.paging import Listing
-from servers.runtime.work import Task
+from servers.runtime.work import Task, TaskState
 from servers.runtime.work.job_state import NOT_ENDED
+from servers.runtime.work.task_rows import tasks
 from sql_engine import write
 
 PURGE_BATCH = 1000
@@ -29,6 +30,14 @@ _GET = (
     .where(ingestions.c.id == bindparam("wanted_id"), ingestions.c.project == bindparam("wanted_project"))
 )
 _GET_WORK = select(*COLUMNS, ingestions.c.request).select_from(SOURCE).where(ingestions.c.id == bindparam("wanted_id"))
+_OF_PROJECT = select(ingestions.c.id).where(ingestions.c.id == tasks.c.task_id, ingestions.c.project == bindparam("wanted_project"))
+# By their tasks: of a join SQLite would begin with all ingestions that the project ever had.
+_UNENDED = (
+    select(tasks.c.task_id)
+    .where(tasks.c.state.in_([TaskState.QUEUED.value, TaskState.RUNNING.value]), _OF_PROJECT.exists())
+    .limit(bindparam("most"))
+)
+_COUNT_UNENDED = select(func.count()).select_from(_UNENDED.subquery())
 
 
 class Ingestions:
@@ -55,6 +64,17 @@ class Ingestions:
         connection.execute(insert(ingestions).values(new_row(new)))
         if data is not None:
             insert_input(connection, new.id, data)
+
+    def count_unended(self, connection: Connection, project: str, most: int) -> int:
+        """Counts the ingestions of a project that have not ended, up to a number.
+
+        Args:
+            connection: Within the transaction.
+            project: The project.
+            most: The number.
+        """
+        wanted = {"wanted_project": project, "most": most}
+        return connection.execute(_COUNT_UNENDED, wanted).scalar_one()
 
     def get(self, project: str, ingestion_id: str) -> Ingestion:
         """Returns an ingestion as it stands.

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from servers.ingestion.data_process import DataProcessDied, DataProcesses, DataProcessSettings, DataProcessUnavailable
+from servers.ingestion.errors import TooManyIngestions
 from servers.ingestion.ingesting import KIND, Ingesting
 from servers.ingestion.inputs import Input
 from servers.ingestion.records import Ingestion, NewIngestion
@@ -65,11 +66,11 @@ def ingesting(tmp_path: Path, processes: Processes) -> Iterator[Ingesting]:
 
 
 @contextmanager
-def working(tmp_path: Path, processes: Any) -> Iterator[Ingesting]:
+def working(tmp_path: Path, processes: Any, most_unended: int = 1000) -> Iterator[Ingesting]:
     engine = open_store(IngestionSettings(data_dir=tmp_path / "data"))
     ingestions = Ingestions(engine)
     tasks = TaskTable(engine, on_end=ingestions.end)
-    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes, Uploads(engine), WaitingCalls(1))
+    subject = Ingesting(engine, tasks, ingestions, Datasets(engine), processes, Uploads(engine), WaitingCalls(1), most_unended)
     workers = Workers(tasks, owner="life", settings=WorkSettings(first_retry_s=0.01, poll_interval_s=0.02))
     workers.register(KIND, subject.work)
     workers.start()
@@ -107,6 +108,26 @@ def test_of_many_calls_that_wait_those_beyond_the_limit_are_answered_at_once(ing
     assert ingesting.cancel("default", "one")
     processes.failures = []
     assert ingesting.wait("default", "one", 60, lambda: False).state.is_final
+
+
+def test_a_project_has_no_more_ingestions_that_wait_than_it_may(tmp_path: Path, processes: Processes) -> None:
+    processes.failures = [DataProcessUnavailable("none")] * 1_000_000
+    with working(tmp_path, processes, most_unended=2) as ingesting:
+
+        def start(ingestion_id: str, project: str = "default") -> None:
+            request = {"source": {"kind": "given", "name": "a.csv"}}
+            new = NewIngestion(ingestion_id, project, "flights", "a.csv", "APPEND", request, "ada", datetime.now(UTC))
+            ingesting.start(new, Input(GIVEN, "a.csv"))
+
+        start("one")
+        start("two")
+        with pytest.raises(TooManyIngestions, match="2 ingestions of project 'default' have not ended"):
+            start("three")
+        start("four", "another")
+        processes.failures = []
+        assert ingesting.wait("default", "one", 60, lambda: False).state is JobState.SUCCEEDED
+        start("three")
+        assert ingesting.wait("default", "three", 60, lambda: False).state is JobState.SUCCEEDED
 
 
 def test_what_may_pass_is_tried_again_with_the_same_data(ingesting: Ingesting, processes: Processes) -> None:
