@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,13 +35,9 @@ from sql_engine import write
 KIND = "training-set"
 """Kind of the tasks."""
 
-"""What a caller needs besides: the peers are asked as the mesh's own account, which may everything."""
-
 # Servers that are lost are no fault of the job.
 _LOST_SERVERS = 100
 _PEER_CALLS = 8
-# Names of ours within UUIDs that are made of names (RFC 9562, 5.5).
-_TRAINING_SETS = uuid.UUID("c1a3e0a4-8f0f-4f0b-9d35-4a5b0d5cf7d2")
 _LONGEST_DATASET = 127
 _SHOWN = 20
 
