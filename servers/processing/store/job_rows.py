@@ -101,10 +101,6 @@ def change_to_json(change: StateChange) -> dict[str, str]:
     return {"state": change.state.value, "time": change.time.isoformat(), "reason": change.reason}
 
 
-def _change_of(row: Mapping[str, str]) -> StateChange:
-    return StateChange(JobState(row["state"]), datetime.fromisoformat(row["time"]), row["reason"])
-
-
 def failure_to_json(failure: Failure) -> dict[str, Any]:
     """Gives a failure as the row has it."""
     return {"code": failure.code, "reason": failure.reason, "message": failure.message, "metadata": dict(failure.metadata)}

@@ -23,7 +23,6 @@ from servers.runtime.errors import FailedPrecondition, NotFound
 SERVICE = "mlops.lanetest.v1.LaneTestService"
 ROOT = Path(__file__).parents[3]
 MESH_DESCRIPTORS = ROOT / "gen/descriptors/mlops.binpb"
-_CONTRACTS = Path(__file__).parent / "contracts"
 _PROTO = "mlops/lanetest/v1/lane.proto"
 
 

@@ -32,8 +32,6 @@ class RawBodies:
     response: Content = field(default_factory=dict)
 
 
-_DATATYPES = ("BOOL", *(f"{sign}INT{bits}" for sign in ("U", "") for bits in (8, 16, 32, 64)), "FP16", "FP32", "FP64", "BF16", "BYTES")
-
 _TENSOR: Schema = {
     "type": "object",
     "required": ["name", "datatype", "shape", "data"],
