@@ -20,16 +20,16 @@ from servers.ingestion.catalogue import DatasetCatalogue
 from servers.ingestion.deleting import Deleting
 from servers.ingestion.errors import DatasetBusy
 from servers.ingestion.ingesting import Ingesting
-from servers.ingestion.records import Dataset, NewIngestion
+from servers.ingestion.records import Dataset
 from servers.ingestion.request_sources import RequestSources
+from servers.ingestion.requested import awaited, requested
 from servers.ingestion.schemas.foreseeing import Foreseeing
 from servers.ingestion.validating import Validating
 from servers.ingestion.validation_requests import validated
 from servers.ingestion.waiting import WaitingCalls
 from servers.runtime.auth import current_principal, current_project
-from servers.runtime.effects import effect_id
 from servers.runtime.still_wanted import check_still_wanted
-from servers.runtime.streams import should_end, wait_unless_ending
+from servers.runtime.streams import wait_unless_ending
 
 _DELETION_WAIT_S = 30.0
 _DELETION_LOOK_S = 0.1
@@ -79,23 +79,13 @@ class IngestionServicer(DataIngestionServiceServicer):
         if started is None:
             source = self._sources.given(request.source)
             read = converters.read_options_from_proto(request.read, source)
-            new = NewIngestion(
-                id=effect_id(),
-                project=current_project(),
-                dataset=request.dataset,
-                source=source.shown,
-                mode=converters.mode_from_proto(request.mode),
-                request={"source": dict(source.described), "read": read, **converters.write_from_proto(request)},
-                creator=current_principal().display_name,
-                create_time=self._clock(),
-            )
+            work = {"source": dict(source.described), "read": read, **converters.write_from_proto(request)}
+            new = requested(request.dataset, source.shown, converters.mode_from_proto(request.mode), work, self._clock())
             if request.validate_only:
                 foreseen = self._foreseeing.foreseen(new, source.given, current_principal(), check_still_wanted)
                 return converters.ingestion_to_proto(foreseen)
             started = self._ingesting.start(new, source.given, source.upload_id)
-        waited_s = request.wait.ToTimedelta().total_seconds()
-        ended = self._ingesting.wait(started.project, started.id, waited_s, should_end) if waited_s else started
-        return converters.ingestion_to_proto(ended)
+        return converters.ingestion_to_proto(awaited(self._ingesting, started, request.wait))
 
     def GetIngestion(self, request: pb.GetIngestionRequest, context: Any) -> ingestion_pb2.Ingestion:
         return converters.ingestion_to_proto(self._ingesting.get(current_project(), request.id))

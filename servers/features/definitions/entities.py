@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,7 @@ from servers.features.online import JoinKey
 from servers.features.store.entities import Entities
 from servers.features.store.revision import Revision
 from servers.runtime.auth import Principal
-from servers.runtime.effects import effect_id
+from servers.runtime.effects import effect_id, made_before
 from servers.runtime.etags import check_etag
 from servers.runtime.paging import Listing
 from sql_engine import write
@@ -57,10 +56,9 @@ class EntityManagement:
         for place, key in enumerate(join_keys):
             if key.name.casefold() in {other.name.casefold() for other in join_keys[:place]}:
                 raise InvalidEntity(f"join_keys[{place}].name", f"{key.name!r} is there twice; case does not count. Give it another name")
-        with suppress(EntityNotFound):
-            known = self._entities.get(project, name)
-            if known.id == effect_id():
-                return known  # made by an earlier attempt at this request
+        before = made_before(lambda _entity_id: self._entities.get(project, name), EntityNotFound)
+        if before is not None and before.id == effect_id():
+            return before
         now = self._clock()
         new = Entity(effect_id(), project, name, join_keys, display_name, description, dict(labels or {}), 1, caller.display_name, now, now)
         self._write(lambda connection: self._entities.add(connection, new))

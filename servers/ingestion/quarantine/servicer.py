@@ -16,11 +16,9 @@ from servers.ingestion.converters import ingestion_to_proto, listing_from_proto,
 from servers.ingestion.ingesting import Ingesting
 from servers.ingestion.quarantine import converters
 from servers.ingestion.quarantine.quarantine import Quarantine
-from servers.ingestion.records import NewIngestion
-from servers.runtime.auth import current_principal, current_project
-from servers.runtime.effects import effect_id
+from servers.ingestion.requested import awaited, requested
+from servers.runtime.auth import current_project
 from servers.runtime.still_wanted import check_still_wanted
-from servers.runtime.streams import should_end
 
 
 class QuarantineServicer(QuarantineServiceServicer):
@@ -49,20 +47,10 @@ class QuarantineServicer(QuarantineServiceServicer):
     def ReplayQuarantinedRows(self, request: pb.ReplayQuarantinedRowsRequest, context: Any) -> ingestion_pb2.Ingestion:
         started = self._ingesting.made_before(current_project())
         if started is None:
-            new = NewIngestion(
-                id=effect_id(),
-                project=current_project(),
-                dataset=request.dataset,
-                source=f"quarantine of {request.dataset}",
-                mode=mode_from_proto(request.mode),
-                request=converters.replay_from_proto(request),
-                creator=current_principal().display_name,
-                create_time=self._clock(),
-            )
+            source, work = f"quarantine of {request.dataset}", converters.replay_from_proto(request)
+            new = requested(request.dataset, source, mode_from_proto(request.mode), work, self._clock())
             started = self._quarantine.replay(new, check_still_wanted)
-        waited_s = request.wait.ToTimedelta().total_seconds()
-        ended = self._ingesting.wait(started.project, started.id, waited_s, should_end) if waited_s else started
-        return ingestion_to_proto(ended)
+        return ingestion_to_proto(awaited(self._ingesting, started, request.wait))
 
     def DiscardQuarantinedRows(self, request: pb.DiscardQuarantinedRowsRequest, context: Any) -> pb.DiscardQuarantinedRowsResponse:
         selected = converters.selection_from_proto(request)

@@ -14,13 +14,11 @@ from mlops.ingestion.v1.schema_service_pb2_grpc import DatasetSchemaServiceServi
 
 from servers.ingestion.converters import ingestion_to_proto, listing_from_proto
 from servers.ingestion.ingesting import Ingesting
-from servers.ingestion.records import NewIngestion
+from servers.ingestion.requested import awaited, requested
 from servers.ingestion.schemas.converters import change_from_proto, schema_version_to_proto
 from servers.ingestion.schemas.schemas import DatasetSchemas
 from servers.runtime.auth import current_principal, current_project
-from servers.runtime.effects import effect_id
 from servers.runtime.still_wanted import check_still_wanted
-from servers.runtime.streams import should_end
 
 _SOURCE = "schema change"
 """What callers are told of where the data come from."""
@@ -52,19 +50,8 @@ class SchemaServicer(DatasetSchemaServiceServicer):
     def ChangeSchema(self, request: pb.ChangeSchemaRequest, context: Any) -> ingestion_pb2.Ingestion:
         started = self._ingesting.made_before(current_project())
         if started is None:
-            new = NewIngestion(
-                id=effect_id(),
-                project=current_project(),
-                dataset=request.dataset,
-                source=_SOURCE,
-                mode="OVERWRITE",
-                request=change_from_proto(request),
-                creator=current_principal().display_name,
-                create_time=self._clock(),
-            )
+            new = requested(request.dataset, _SOURCE, "OVERWRITE", change_from_proto(request), self._clock())
             if request.validate_only:
                 return ingestion_to_proto(self._schemas.foreseen(new, current_principal(), check_still_wanted))
             started = self._schemas.change(new)
-        waited_s = request.wait.ToTimedelta().total_seconds()
-        ended = self._ingesting.wait(started.project, started.id, waited_s, should_end) if waited_s else started
-        return ingestion_to_proto(ended)
+        return ingestion_to_proto(awaited(self._ingesting, started, request.wait))

@@ -41,8 +41,7 @@ def columns_read(plan: BoundPlan) -> Mapping[str, tuple[str, ...]]:
 def _projected(plan: BoundPlan) -> set[str]:
     with ExitStack() as stack:
         connection = stack.enter_context(session(_LIMITS))
-        empty = {name: schema.empty_table() for name, schema in plan.sources.items()}
-        run = _Planned(plan, empty, connection, Cancellation(), stack)
+        run = _Planned(plan, connection, stack)
         run.keep_shared()
         for output in plan.outputs:
             for _ in run.output(output):
@@ -53,15 +52,9 @@ def _projected(plan: BoundPlan) -> set[str]:
 class _Planned(PlanRun):
     """A run over empty inputs, whose statements are planned, and executed only where others read their result."""
 
-    def __init__(
-        self,
-        plan: BoundPlan,
-        inputs: Mapping[str, Relation],
-        connection: duckdb.DuckDBPyConnection,
-        cancellation: Cancellation,
-        stack: ExitStack,
-    ) -> None:
-        super().__init__(plan, inputs, connection, cancellation, stack)
+    def __init__(self, plan: BoundPlan, connection: duckdb.DuckDBPyConnection, stack: ExitStack) -> None:
+        empty = {name: schema.empty_table() for name, schema in plan.sources.items()}
+        super().__init__(plan, empty, connection, Cancellation(), stack)
         self.columns: set[str] = set()
 
     def _selected(

@@ -165,28 +165,20 @@ def test_what_ended_after_its_commit_has_succeeded(ingesting: Ingesting, process
     assert len(processes.seen) == 1
 
 
-def test_who_cancels_does_not_wait_for_storage_that_says_nothing(
-    ingesting: Ingesting, processes: Processes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ending", "state", "attempts"),
+    [(Cancelled("somebody asked for its end"), JobState.CANCELLED, 1), (DataProcessDied("died"), JobState.SUCCEEDED, 2)],
+)
+def test_nobody_waits_for_storage_that_does_not_say_what_was_written(
+    ingesting: Ingesting, processes: Processes, monkeypatch: pytest.MonkeyPatch, ending: Exception, state: JobState, attempts: int
 ) -> None:
+    """What was cancelled stays so, and what died is tried again, which writes once."""
     monkeypatch.setattr("servers.ingestion.ingesting._LOOK_PATIENCE_S", 0.05)
-    processes.failures, processes.says_nothing = [Cancelled("somebody asked for its end")], True
+    processes.failures, processes.says_nothing = [ending], True
 
     ingestion = ended(ingesting)
 
-    assert (ingestion.state, ingestion.error_reason) == (JobState.CANCELLED, "")
-    assert len(processes.seen) == 1
-
-
-def test_where_nobody_says_whether_it_was_written_it_is_tried_again(
-    ingesting: Ingesting, processes: Processes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("servers.ingestion.ingesting._LOOK_PATIENCE_S", 0.05)
-    processes.failures, processes.says_nothing = [DataProcessDied("died")], True
-
-    ingestion = ended(ingesting)
-
-    assert (ingestion.state, ingestion.outcome["rows_written"]) == (JobState.SUCCEEDED, 1)
-    assert len(processes.seen) == 2
+    assert (ingestion.state, ingestion.error_reason, len(processes.seen)) == (state, "", attempts)
 
 
 # A data process that the kernel kills once its rows are written, and before it can say so.
