@@ -222,7 +222,7 @@ def _uploading(settings: IngestionSettings, engine: Engine, uploads: Uploads, bl
         senders=max(1, min(settings.concurrent_uploads, settings.worker_threads // 4)),
         kept=timedelta(seconds=settings.upload_expiry_s),
     )
-    return Uploading(engine, uploads, blobs, limits, clock, _new_id)
+    return Uploading(engine, uploads, blobs, limits, clock)
 
 
 def _consuming(

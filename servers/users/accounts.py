@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id, made_before
 from servers.runtime.etags import check_etag, etag_of
 from servers.runtime.paging import Listing
 from servers.users.errors import PasswordNotAllowed, UnsupportedState, UserExists, UserNotFound
@@ -73,7 +74,6 @@ class Accounts:
         passwords: Hashes passwords.
         withdrawal: Ends tokens.
         clock: The time now.
-        new_id: Makes identifiers.
     """
 
     def __init__(
@@ -82,13 +82,11 @@ class Accounts:
         passwords: PasswordHasher,
         withdrawal: Withdrawal,
         clock: Callable[[], datetime],
-        new_id: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._passwords = passwords
         self._withdrawal = withdrawal
         self._clock = clock
-        self._new_id = new_id
 
     def create(self, new: NewUser) -> User:
         """Creates a user without any rights.
@@ -98,10 +96,12 @@ class Accounts:
             WeakPassword: The password is refused.
             PasswordNotAllowed: A service user with a password.
         """
+        if (before := made_before(self.get, UserNotFound)) is not None:
+            return before
         password_hash = self._hash_new(new.username, new.kind, new.password, "user.password") if new.password is not None else None
         now = self._clock()
         user = User(
-            id=self._new_id(),
+            id=effect_id(),
             username=new.username,
             display_name=new.display_name,
             email=new.email,

@@ -128,12 +128,12 @@ def open_domain(
     catalogue = Catalogue(lambda: permissions_in_contracts(settings.descriptor_file.read_bytes()))
     checkpoints = CheckpointFile(settings.audit_checkpoint_file or settings.data_dir / "audit-checkpoints.jsonl", audit_seed, clock)
     api_keys = ApiKeys(engine, withdrawal, clock, new_uuid)
-    roles = Roles(engine, catalogue.names, withdrawal, clock, new_uuid)
+    roles = Roles(engine, catalogue.names, withdrawal, clock)
     return Domain(
         engine=engine,
         signing_keys=signing_keys,
         api_keys=api_keys,
-        accounts=Accounts(engine, passwords, withdrawal, clock, new_uuid),
+        accounts=Accounts(engine, passwords, withdrawal, clock),
         roles=roles,
         logins=Logins(engine, passwords, api_keys, issuer, withdrawal, lockout, sessions, clock, new_uuid, on_attempt=on_attempt),
         issuer=issuer,

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from servers.runtime.auth import Principal
+from servers.runtime.effects import effect_id, made_before
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.etags import check_etag, etag_of
 from servers.runtime.paging import Listing
@@ -68,7 +69,6 @@ class Roles:
         known_permissions: Gives every permission that a method asks for.
         withdrawal: Ends tokens.
         clock: The time now.
-        new_id: Makes identifiers.
     """
 
     def __init__(
@@ -77,13 +77,11 @@ class Roles:
         known_permissions: Callable[[], Sequence[str]],
         withdrawal: Withdrawal,
         clock: Callable[[], datetime],
-        new_id: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._known_permissions = known_permissions
         self._withdrawal = withdrawal
         self._clock = clock
-        self._new_id = new_id
 
     def write_built_in(self) -> None:
         """Brings the built-in roles to what this version of the software says they are."""
@@ -104,6 +102,9 @@ class Roles:
         """
         now = self._clock()
         role = Role(name, display_name, self._checked(permissions), is_built_in=False, create_time=now, update_time=now)
+        before = made_before(lambda _role_id: self.get(name), RoleNotFound)
+        if before is not None and before.permissions == role.permissions:
+            return before
 
         def insert(connection: Connection) -> Role:
             if role_rows.find_role(connection, name) is not None:
@@ -191,6 +192,8 @@ class Roles:
             BindingExists: The user has it.
             PrivilegeEscalation: The role has permissions that the caller has not in that project.
         """
+        if (before := made_before(self._binding, BindingNotFound)) is not None:
+            return before
 
         def insert(connection: Connection) -> Binding:
             user = user_rows.find_user(connection, user_id)
@@ -200,7 +203,7 @@ class Roles:
             ensure_within(caller, {project: frozenset(role.permissions)})
             if role_rows.has_binding(connection, user.id, role_name, project):
                 raise BindingExists(role_name, project)
-            binding = Binding(self._new_id(), user.id, role_name, project, self._clock())
+            binding = Binding(effect_id(), user.id, role_name, project, self._clock())
             role_rows.insert_binding(connection, binding)
             return binding
 
@@ -217,9 +220,7 @@ class Roles:
 
         def apply(connection: Connection) -> None:
             role_rows.lock_administrators(connection)
-            binding = role_rows.find_binding(connection, binding_id)
-            if binding is None:
-                raise BindingNotFound(binding_id)
+            binding = _found_binding(connection, binding_id)
             role = _found(connection, binding.role)
             ensure_within(caller, {binding.project: frozenset(role.permissions)})
             before = grants_of(connection, binding.user_id)
@@ -267,6 +268,10 @@ class Roles:
                 raise UserNotFound(user_id)
             return frozenset() if user.is_disabled else permissions_in(grants_of(connection, user.id), project)
 
+    def _binding(self, binding_id: str) -> Binding:
+        with self._engine.connect() as connection:
+            return _found_binding(connection, binding_id)
+
     def _checked(self, permissions: Iterable[str]) -> tuple[str, ...]:
         known = self._known_permissions()
         wanted = tuple(sorted(set(permissions)))
@@ -305,3 +310,10 @@ def _found(connection: Connection, name: str, *, lock: bool = False) -> Role:
     if role is None:
         raise RoleNotFound(name)
     return role
+
+
+def _found_binding(connection: Connection, binding_id: str) -> Binding:
+    binding = role_rows.find_binding(connection, binding_id)
+    if binding is None:
+        raise BindingNotFound(binding_id)
+    return binding

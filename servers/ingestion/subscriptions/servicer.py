@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +16,7 @@ from servers.ingestion.converters import listing_from_proto
 from servers.ingestion.subscriptions import converters
 from servers.ingestion.subscriptions.subscribing import Subscribing
 from servers.runtime.auth import current_principal, current_project
+from servers.runtime.effects import effect_id
 from servers.runtime.still_wanted import check_still_wanted
 from servers.runtime.streams import wait_unless_ending
 
@@ -27,18 +27,11 @@ class SubscriptionServicer(SubscriptionServiceServicer):
     Args:
         subscribing: Makes subscriptions, stops them, and lets them go on.
         clock: The time now.
-        make_id: Makes identifiers.
     """
 
-    def __init__(
-        self,
-        subscribing: Subscribing,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        make_id: Callable[[], str] = lambda: str(uuid.uuid4()),
-    ) -> None:
+    def __init__(self, subscribing: Subscribing, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._subscribing = subscribing
         self._clock = clock
-        self._make_id = make_id
 
     def CreateSubscription(self, request: pb.CreateSubscriptionRequest, context: Any) -> pb.Subscription:
         new = converters.subscription_from_proto(
@@ -46,7 +39,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
             project=current_project(),
             creator=current_principal().display_name,
             create_time=self._clock(),
-            task_id=self._make_id(),
+            task_id=effect_id(),
         )
         return converters.subscription_to_proto(self._subscribing.create(new, check_still_wanted))
 

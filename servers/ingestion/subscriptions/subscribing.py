@@ -11,10 +11,11 @@ from sqlalchemy import Connection, Engine
 from servers.ingestion.data_process import DataProcesses
 from servers.ingestion.store.subscriptions import Subscriptions
 from servers.ingestion.subscriptions.clusters import properties_of
-from servers.ingestion.subscriptions.errors import KafkaMessagesLost
+from servers.ingestion.subscriptions.errors import KafkaMessagesLost, SubscriptionNotFound
 from servers.ingestion.subscriptions.records import NewSubscription, State, Subscription
 from servers.ingestion.subscriptions.tasks import new_task
 from servers.ingestion.waiting import WaitingCalls
+from servers.runtime.effects import made_before
 from servers.runtime.paging import Listing
 from servers.runtime.work import TaskTable
 from sql_engine import write
@@ -67,6 +68,9 @@ class Subscribing:
             ConsumerGroupTaken: Another one reads with the consumer group.
             OperationFailed: It could write nothing, whatever messages come.
         """
+        before = made_before(lambda _task_id: self._subscriptions.get(new.project, new.name), SubscriptionNotFound)
+        if before is not None and before.task_id == new.task_id:
+            return before
         properties_of(self._clusters, new.cluster)
         wanted = {name: new.request[name] for name in ("payload", "keys", "contract")}
         self._processes.run("check_subscription", {**wanted, "mode": new.mode}, check=check)

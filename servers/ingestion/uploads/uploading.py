@@ -28,6 +28,7 @@ from servers.ingestion.uploads.errors import (
     UploadNotFound,
     WrongOffset,
 )
+from servers.runtime.effects import effect_id, made_before
 from sql_engine import write
 
 _LOGGER = logging.getLogger(__name__)
@@ -79,7 +80,6 @@ class Uploading:
         blobs: Where their bytes are.
         limits: What they may take.
         clock: The time now.
-        make_id: Makes identifiers, UUIDs.
     """
 
     def __init__(
@@ -89,14 +89,12 @@ class Uploading:
         blobs: BlobStore,
         limits: UploadLimits,
         clock: Callable[[], datetime],
-        make_id: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._uploads = uploads
         self._blobs = blobs
         self._limits = limits
         self._clock = clock
-        self._make_id = make_id
         self._places = threading.BoundedSemaphore(limits.senders)
 
     def begin(self, project: str, name: str, size_bytes: int) -> Upload:
@@ -107,13 +105,17 @@ class Uploading:
             UploadLimitReached: The project has too many uploads. Of calls at the same time a few more may get through.
             blob_store.StorageFull: There is no room for it.
         """
+        if (before := made_before(lambda upload_id: self.get(project, upload_id), UploadNotFound)) is not None:
+            return before
         if size_bytes > self._limits.file_bytes:
             text = f"it has {size_bytes:,} bytes, and at most {self._limits.file_bytes:,} are allowed. Split it, or compress it"
             raise FileTooLarge(text, file=name)
         now = self._clock()
-        new = KnownUpload(self._make_id(), project, name, size_bytes, now + self._limits.kept)
+        new = KnownUpload(effect_id(), project, name, size_bytes, now + self._limits.kept)
 
         def announce(connection: Connection) -> None:
+            # Of an earlier attempt at the request, which died before the bytes had a place.
+            self._uploads.remove(connection, new.id)
             self._check_load(connection, project, size_bytes, now)
             self._uploads.add(connection, new)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import shutil
 import signal
 import socket
@@ -193,13 +194,15 @@ def short_folder() -> Iterator[Path]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    # Below those that the kernel gives out: until Envoy listens, a connection of anything that runs beside might take one of them.
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 10.0, message: str = "the condition did not become true") -> None:
+def wait_until(condition: Callable[[], Any], timeout_s: float = 60.0, message: str = "the condition did not become true") -> None:
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()
     while not condition():
@@ -217,7 +220,7 @@ class Envoy:
         self.process = subprocess.Popen(write_bootstrap(settings), stdout=self._output, stderr=subprocess.STDOUT)
         self.admin = Admin(settings.admin_socket)
 
-    def wait_ready(self, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
         def ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()
             return self.admin.is_ready()
@@ -226,7 +229,7 @@ class Envoy:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(60)
         self._output.close()
 
     def rss_mib(self) -> float:
@@ -280,7 +283,7 @@ class GatewayUnderTest:
         self.control_plane.publish(self.snapshot())
         self.envoy = Envoy(self.settings)
         self._stack.callback(self.envoy.stop)
-        self.control_plane.wait_acknowledged(self.snapshot(), 20)
+        self.control_plane.wait_acknowledged(self.snapshot(), 60)
         self.envoy.wait_ready()
         self.client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
         self._stack.callback(self.client.close)
@@ -318,14 +321,16 @@ class GatewayUnderTest:
     def publish(self, mesh: Mesh | None = None, jwks: str | None = None) -> Snapshot:
         snapshot = self.snapshot(mesh, jwks)
         self.control_plane.publish(snapshot)
-        self.control_plane.wait_acknowledged(snapshot, 10)
+        self.control_plane.wait_acknowledged(snapshot, 60)
         return snapshot
 
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(f"127.0.0.1:{self.settings.port}", options=[("grpc.enable_http_proxy", 0)])
 
     def access_log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in Path(self.settings.access_log).read_text().splitlines()]
+        # Envoy may be in the middle of the last line.
+        whole_lines, _, _ = Path(self.settings.access_log).read_text().rpartition("\n")
+        return [json.loads(line) for line in whole_lines.splitlines()]
 
     def log_line(self, answer: httpx.Response) -> dict[str, Any]:
         """What the access log has about an answer."""

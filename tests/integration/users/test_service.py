@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from mlops.users.v1 import user_pb2
 from mlops.users.v1 import users_service_pb2 as pb
 
+from tests.integration.runtime.lost_answers import lose_answers_of
 from tests.integration.users.served import Metadata, Served, bearer, refusal
 from tests.users_under_test import PASSWORD
 
@@ -106,6 +108,29 @@ def test_a_creation_that_is_repeated_gives_the_first_answer(served: Served, admi
     assert served.users.CreateUser(request, metadata=admin) == first
     request.request_id = str(uuid.uuid4())
     assert refusal(lambda: served.users.CreateUser(request, metadata=admin)).reason == "USER_EXISTS"
+
+
+def test_what_was_made_before_its_answer_was_lost_is_the_answer_of_a_repeat(served: Served, admin: Metadata) -> None:
+    def three_times(call: Callable[..., Any], request: Any) -> Any:
+        request.request_id = str(uuid.uuid4())
+        first = call(request, metadata=admin)
+        lose_answers_of(served.settings.database_url, "users")
+        assert [call(request, metadata=admin) for _ in range(2)] == [first, first]
+        return first
+
+    ada = three_times(served.users.CreateUser, pb.CreateUserRequest(user=user_pb2.User(username="ada", password=PASSWORD)))
+    role = user_pb2.Role(name="readers", permissions=["registry.models.read"])
+    three_times(served.users.CreateRole, pb.CreateRoleRequest(role=role))
+    binding = user_pb2.RoleBinding(user_id=ada.id, role="readers", project="p")
+    three_times(served.users.CreateRoleBinding, pb.CreateRoleBindingRequest(binding=binding))
+
+    # Another one of the name is not what the request has made.
+    request = pb.CreateRoleRequest(role=user_pb2.Role(name="writers", permissions=["registry.models.read"]), request_id=str(uuid.uuid4()))
+    made = served.users.CreateRole(request, metadata=admin)
+    lose_answers_of(served.settings.database_url, "users")
+    made.permissions.append("registry.models.write")
+    served.users.UpdateRole(pb.UpdateRoleRequest(role=made, update_mask=FieldMask(paths=["permissions"])), metadata=admin)
+    assert refusal(lambda: served.users.CreateRole(request, metadata=admin)).reason == "ROLE_EXISTS"
 
 
 @pytest.mark.parametrize(

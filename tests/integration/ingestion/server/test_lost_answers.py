@@ -9,16 +9,39 @@ from pathlib import Path
 import grpc
 from google.protobuf.message import Message
 from mlops.common.v1.job_pb2 import JOB_STATE_SUCCEEDED
-from mlops.ingestion.v1 import ingestion_pb2, ingestion_service_pb2, quarantine_service_pb2, schema_service_pb2
+from mlops.ingestion.v1 import ingestion_pb2, ingestion_service_pb2, quarantine_service_pb2, schema_service_pb2, upload_service_pb2
 from mlops.ingestion.v1.quarantine_service_pb2_grpc import QuarantineServiceStub
 from mlops.ingestion.v1.schema_service_pb2_grpc import DatasetSchemaServiceStub
+from mlops.ingestion.v1.upload_service_pb2_grpc import DataUploadServiceStub
+from sqlalchemy import update
 
+from servers.ingestion.store.tables import uploads
+from sql_engine import begin_write, connect
 from tests.integration.ingestion.server.places import FolderPlace
 from tests.integration.ingestion.server.served import Mesh, bearing, served, source_of
 from tests.integration.runtime.lost_answers import lose_answers_of
 
 WAIT = {"seconds": 30}
 DISCARD = {"types": ingestion_pb2.CONTRACT_MODE_DISCARD_ROW}
+
+
+def test_uploads_are_begun_once(mesh: Mesh, folder_place: FolderPlace, tmp_path: Path) -> None:
+    database_url = f"sqlite:///{tmp_path}/mesh.db"
+    with served(mesh, folder_place, database_url=database_url) as server, grpc.insecure_channel(server.server.address) as channel:
+        stub = DataUploadServiceStub(bearing(channel, mesh))
+        request = upload_service_pb2.BeginDataUploadRequest(name="a.csv", size_bytes=5, request_id=str(uuid.uuid4()))
+        first = stub.BeginDataUpload(request)
+        lose_answers_of(database_url, "ingestion")
+        assert [stub.BeginDataUpload(request) for _ in range(2)] == [first, first]
+
+        # The server had died before the bytes had a place.
+        lose_answers_of(database_url, "ingestion")
+        engine = connect(database_url, schema="ingestion")
+        with begin_write(engine) as connection:
+            connection.execute(update(uploads).values(blob_id=None))
+        engine.dispose()
+        assert stub.BeginDataUpload(request).id == first.id
+        assert stub.GetDataUpload(upload_service_pb2.GetDataUploadRequest(id=first.id)).size_bytes == 5
 
 
 def test_ingestions_changes_and_replays_are_begun_once(mesh: Mesh, folder_place: FolderPlace, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlops.ingestion.v1.subscription_service_pb2_grpc import SubscriptionService
 
 from tests.integration.ingestion.server.places import FolderPlace
 from tests.integration.ingestion.server.served import Mesh, ServedIngestion, bearing, served, small_mesh
+from tests.integration.runtime.lost_answers import lose_answers_of
 from tests.integration.runtime.waiting import eventually
 from tests.real_servers.kafka import StrictBroker
 
@@ -84,6 +86,18 @@ def serving(mesh: Mesh, folder: Path, broker: StrictBroker, place: FolderPlace |
 def server(mesh: Mesh, tmp_path: Path, broker: StrictBroker) -> Iterator[Served]:
     with serving(mesh, tmp_path, broker) as running:
         yield running
+
+
+def test_a_subscription_is_made_once(mesh: Mesh, tmp_path: Path, broker: StrictBroker) -> None:
+    database_url = f"sqlite:///{tmp_path}/mesh.db"
+    with serving(mesh, tmp_path, broker, database_url=database_url) as server:
+        wanted = pb.Subscription(name="s", dataset="d", cluster="main", topics=["t"])
+        request = pb.CreateSubscriptionRequest(subscription=wanted, request_id=str(uuid.uuid4()))
+        first = server.stub.CreateSubscription(request)
+        lose_answers_of(database_url, "ingestion")
+        assert [server.stub.CreateSubscription(request).create_time for _ in range(2)] == [first.create_time] * 2
+        request.request_id = str(uuid.uuid4())
+        assert refused(lambda: server.stub.CreateSubscription(request)) == ("ALREADY_EXISTS", "SUBSCRIPTION_EXISTS")
 
 
 def numbered(first: int, end: int) -> list[bytes]:

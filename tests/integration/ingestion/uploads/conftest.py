@@ -101,7 +101,7 @@ def uploading(shape: Shape, engine: Engine, clock: Clock) -> Uploading:
 
 def new_uploading(shape: Shape, engine: Engine, clock: Clock, **limits: Any) -> Uploading:
     """As another server would have it: nothing in memory is shared."""
-    return Uploading(engine, Uploads(engine), shape.blobs(), UploadLimits(**(LIMITS | limits)), clock, lambda: str(uuid.uuid4()))
+    return Uploading(engine, Uploads(engine), shape.blobs(), UploadLimits(**(LIMITS | limits)), clock)
 
 
 @dataclass
