@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import stat
 import time
 import urllib.request
@@ -18,6 +17,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from servers.run_lock import AlreadyRunning, exclusive
+from servers.runtime.free_ports import check_port, free_port
 from servers.runtime.supervision_limits import SupervisionLimits
 from servers.runtime.supervisor import ProcessStatus, StartFailed, Supervisor
 from servers.topology import Place, mesh_environment, mesh_processes, serving_worker_count
@@ -76,7 +76,7 @@ def run_mesh(data_dir: Path, host: str, port: int, *, on_started: Callable[[Star
     try:
         with exclusive(place.data_dir / "mesh.lock"):
             _log_to(place.log_dir / "supervisor.log", limits.log_size_bytes)
-            asyncio.run(_run(place, host, _free_port(host, port), limits, on_started))
+            asyncio.run(_run(place, host, _usable_port(host, port), limits, on_started))
     except AlreadyRunning as error:
         raise CannotStart(str(error)) from None
 
@@ -185,22 +185,20 @@ def _prepare(place: Place) -> None:
         raise CannotStart(f"{place.data_dir} is not writable; choose another --data-dir")
 
 
-def _free_port(host: str, port: int) -> int:
+def _usable_port(host: str, port: int) -> int:
     """Returns the port, or a free one for 0.
 
     Raises:
         CannotStart: It is in use, or not ours to serve on.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Without it, connections that a mesh before this one closed would hold the port for a minute (TIME_WAIT).
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            why = "is in use" if isinstance(error, OSError) and "in use" in str(error) else f"cannot be served on: {error}"
-            raise CannotStart(f"port {port} of {host} {why}; choose another with --port, or 0 for any free one") from None
-        return int(probe.getsockname()[1])
+    try:
+        if not port:
+            return free_port(host)
+        check_port(host, port)
+    except (OSError, OverflowError) as error:
+        why = "is in use" if isinstance(error, OSError) and "in use" in str(error) else f"cannot be served on: {error}"
+        raise CannotStart(f"port {port} of {host} {why}; choose another with --port, or 0 for any free one") from None
+    return port
 
 
 def _python_path(environment: Mapping[str, str]) -> str:

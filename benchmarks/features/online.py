@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 from benchmarks.features.feast_python import feast_python
 from demo.flights.local_mesh import LocalMesh, running_mesh
 from demo.real_servers.redis import RedisServer, redis_server
+from servers.runtime.free_ports import free_port
 
 _FEAST_SIDE = Path(__file__).with_name("feast_online.py")
 _MESH, _FEAST = "mlmesh", "Feast"
@@ -116,9 +116,7 @@ def _feast(folder: Path, redis: RedisServer, python: Path) -> Iterator[str]:
         f'online_store:\n  type: redis\n  connection_string: "127.0.0.1:{redis.port}"\n'
     )
     _output((str(python), "-P", str(_FEAST_SIDE), "prepare", str(folder)), folder)
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{opened.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = (str(python.with_name("feast")), "--chdir", str(folder), "listen", "--address", address)
     with (folder / "feast.log").open("ab") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "FEAST_USAGE": "False"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from servers.runtime.free_ports import free_port
 
 _START_TIMEOUT_S = 180.0
 _MESH = (sys.executable, "-c", "from mlmesh.cli import main; main()")
@@ -80,9 +81,7 @@ def mesh(folder: Path) -> Iterator[tuple[str, str]]:
 def mlflow_server(python: Path, folder: Path) -> Iterator[str]:
     """Runs MLflow's server on SQLite and local files; gives its address."""
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = (str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts")
     places = ("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"))
     with (folder / "server.log").open("wb") as log:

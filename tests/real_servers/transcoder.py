@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from google.protobuf import json_format
 from gateway import filters, listeners, replies
 from gateway.settings import GatewaySettings
 from gateway.typed import any_of
+from servers.runtime.free_ports import free_port
 from tools.contracts import layout
 from tools.contracts.reading import Contracts
 
@@ -73,7 +73,7 @@ def transcoder(contracts: Contracts, folder: Path) -> Iterator[Transcoder]:
     server = grpc.server(futures.ThreadPoolExecutor(4), handlers=[_EveryMethod(backend)])
     server_port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    port = _free_port()
+    port = free_port()
     config = folder / "envoy.json"
     config.write_text(json_format.MessageToJson(_bootstrap(contracts, port, server_port), preserving_proto_field_name=True))
     program = Path(sys.executable).with_name("envoy")
@@ -97,12 +97,6 @@ def _wait_until_it_answers(client: httpx.Client) -> None:
         except httpx.TransportError:
             continue
     raise TimeoutError(f"Envoy did not answer within {_START_TIMEOUT_S} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _bootstrap(contracts: Contracts, port: int, server_port: int) -> bootstrap_pb2.Bootstrap:

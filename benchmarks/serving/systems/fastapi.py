@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.serving.calls import Call, json_call
 from benchmarks.serving.models import Model, digits
-from benchmarks.serving.systems.peer_process import APPS, ONNX, free_port, installed, serving, versions_of
+from benchmarks.serving.systems.peer_process import APPS, ONNX, installed, serving, versions_of
 from benchmarks.serving.systems.system import Endpoint, Running, System
+from servers.runtime.free_ports import free_port
 
 LABEL, WORKERS_LABEL = "FastAPI", "FastAPI, a worker a core"
 _PACKAGES = ("fastapi==0.165.0", "uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0", "orjson==3.13.0", *ONNX)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.serving.calls import Call, json_call
 from benchmarks.serving.models import Model, digits
-from benchmarks.serving.systems.peer_process import APPS, ONNX, free_port, installed, serving, versions_of
+from benchmarks.serving.systems.peer_process import APPS, ONNX, installed, serving, versions_of
 from benchmarks.serving.systems.system import Endpoint, Running, System
+from servers.runtime.free_ports import free_port
 
 LABEL, BATCHING_LABEL = "LitServe", "LitServe, batching on"
 _PACKAGES = ("litserve==0.2.19", "uvloop==0.23.0", "httptools==0.9.0", *ONNX)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from benchmarks.serving.calls import Call, json_call
 from benchmarks.serving.models import INPUT, Model, digits
 from benchmarks.serving.systems.open_inference import METHOD, infer_request, read_infer_response
-from benchmarks.serving.systems.peer_process import ONNX, free_port, installed, serving, versions_of
+from benchmarks.serving.systems.peer_process import ONNX, installed, serving, versions_of
 from benchmarks.serving.systems.system import Endpoint, Running, System
+from servers.runtime.free_ports import free_port
 
 GRPC_LABEL, REST_LABEL = "MLServer gRPC", "MLServer REST"
 # Parallel workers of this version fail with uvloop 0.22 and newer, so all of it was tried with the one before.

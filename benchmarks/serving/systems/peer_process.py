@@ -48,13 +48,6 @@ def versions_of(packages: Sequence[str]) -> str:
     return ", ".join(package.replace("==", " ") for package in packages if package not in ONNX)
 
 
-def free_port() -> int:
-    """Returns a port that nobody uses now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @contextmanager
 def serving(command: Sequence[str], models: Path, folder: Path, ports: Sequence[int], environment: Mapping[str, str]) -> Iterator[int]:
     """Runs a peer's server until it listens, and ends it with all its processes.

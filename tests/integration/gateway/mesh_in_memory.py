@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -47,6 +45,7 @@ from gateway.edge.app import edge_app
 from gateway.edge.serving import EdgeServer
 from gateway.settings import GatewaySettings
 from gateway.topology import UnixEndpoint, Upstream
+from servers.runtime.free_ports import free_port
 from tests.integration.gateway.lane_in_memory import LaneInMemory
 
 COMPONENTS = ("users", "registry", "ingestion", "processing", "features", "serving", "system")
@@ -191,15 +190,6 @@ def short_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    # Below those that the kernel gives out: until Envoy listens, a connection of anything that runs beside might take one of them.
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 60.0, message: str = "the condition did not become true") -> None:

@@ -21,6 +21,7 @@ from mlops.common.v1.component_service_pb2_grpc import ComponentServiceStub
 from gateway.admin import Admin
 from gateway.control_plane.snapshot_file import read_snapshot
 from gateway.settings import GatewaySettings
+from servers.runtime.free_ports import free_port
 from tests.integration.gateway.mesh_in_memory import (
     COMPONENTS,
     GET_MODEL,
@@ -28,7 +29,6 @@ from tests.integration.gateway.mesh_in_memory import (
     Envoy,
     Keys,
     bearer,
-    free_port,
     short_folder,
     wait_until,
 )
@@ -174,17 +174,23 @@ def test_a_mesh_whose_users_server_is_away_starts_with_its_last_configuration(me
     assert mesh.ask() == 200
 
 
-def test_sigterm_stops_the_process_soon_also_while_envoy_is_connected(mesh: MeshProcess) -> None:
-    mesh.start_components()
-    process = mesh.start_control_plane()
-    envoy = mesh.start_envoy()
-    envoy.wait_ready()
+def test_sigterm_stops_the_process_soon_also_while_envoy_is_connected() -> None:
+    with short_folder() as folder:
+        # Whoever waited for the stream of Envoy to end would wait for all of it.
+        mesh = MeshProcess(folder, MLMESH_GRACE_S="300")
+        try:
+            mesh.start_components()
+            process = mesh.start_control_plane()
+            envoy = mesh.start_envoy()
+            envoy.wait_ready()
 
-    process.terminate()
+            process.terminate()
 
-    assert process.wait(3) == 0
-    assert not mesh.settings.edge_socket.exists()
-    assert envoy.admin.is_ready()
+            assert process.wait(60) == 0
+            assert not mesh.settings.edge_socket.exists()
+            assert envoy.admin.is_ready()
+        finally:
+            mesh.stop()
 
 
 def test_the_gateway_tells_how_it_is_and_passes_on_the_statistics_of_envoy(mesh: MeshProcess) -> None:
