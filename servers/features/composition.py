@@ -68,7 +68,7 @@ def build(settings: FeaturesSettings, clock: Callable[[], datetime] = lambda: da
 
     revision = Revision(engine)
     definitions, states = Definitions(engine), OnlineStates(engine, revision)
-    jobs = FeatureJobs(Surroundings(engine, revision, definitions, states, ingestion, processing), settings, online_url, clock)
+    jobs = FeatureJobs(Surroundings(engine, definitions, states, ingestion, processing), settings, online_url, clock)
     sources = ViewSources(ingestion, processing)
     management = DefinitionManagement(
         EntityManagement(engine, revision, clock),

@@ -119,4 +119,3 @@ class EntityManagement:
             self._revision.bump(connection)
 
         write(self._engine, work)
-        self._revision.forget()

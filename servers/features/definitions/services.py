@@ -178,4 +178,3 @@ class ServiceManagement:
             self._revision.bump(connection)
 
         write(self._engine, work)
-        self._revision.forget()

@@ -306,4 +306,3 @@ class ViewManagement:
             self._revision.bump(connection)
 
         write(self._engine, work)
-        self._revision.forget()

@@ -26,7 +26,6 @@ from servers.features.settings import FeaturesSettings
 from servers.features.store.definitions import Definitions
 from servers.features.store.materializations import Materializations, OldGenerations
 from servers.features.store.online_states import OnlineStates
-from servers.features.store.revision import Revision
 from servers.features.store.training_sets import TrainingSets
 from servers.runtime.background import Repeated
 from servers.runtime.work import Task, TaskTable, Workers, WorkSettings
@@ -42,7 +41,6 @@ class Surroundings:
 
     Args:
         engine: The component's database.
-        revision: Of its definitions.
         definitions: Versions of views and services.
         online_states: How the online store stands.
         ingestion: Has the datasets.
@@ -50,7 +48,6 @@ class Surroundings:
     """
 
     engine: Engine
-    revision: Revision
     definitions: Definitions
     online_states: OnlineStates
     ingestion: IngestionPeer
@@ -86,7 +83,6 @@ class FeatureJobs:
             materializations=kept,
             online_states=around.online_states,
             old_generations=self.old_generations,
-            revision=around.revision,
             ingestion=around.ingestion,
             processing=around.processing,
             computations=computations,

@@ -23,7 +23,6 @@ from servers.features.peers.processing_peer import ProcessingPeer
 from servers.features.store.definitions import Definitions
 from servers.features.store.materializations import Materializations, OldGenerations
 from servers.features.store.online_states import OnlineStates
-from servers.features.store.revision import Revision
 from servers.runtime.errors import DomainError
 from servers.runtime.peer_calls import Check
 from servers.runtime.work import Run
@@ -47,7 +46,6 @@ class MaterializeTools:
         materializations: What is known of materialisations.
         online_states: How the online store stands.
         old_generations: Vectors that nobody reads any more.
-        revision: Tells readers of this process of a new generation at once.
         ingestion: Has the datasets.
         processing: Computes views.
         computations: Waits for that.
@@ -61,7 +59,6 @@ class MaterializeTools:
     materializations: Materializations
     online_states: OnlineStates
     old_generations: OldGenerations
-    revision: Revision
     ingestion: IngestionPeer
     processing: ProcessingPeer
     computations: Computations
@@ -88,21 +85,17 @@ class MaterializationAttempts:
         tools, work = self._tools, self._tools.materializations.work_of(run.task_id)
         view = tools.definitions.view_version_by_id(work.view_version_id)
         if view.pipeline:
-            self._compute(work, view, check)
-        dataset = self._pinned(work, view, check)
+            self._compute(run, work, view, check)
+        dataset = self._pinned(run, work, view, check)
         if dataset is None or view.spec.offline_only:
             # Nobody has pushed yet, or nothing is kept online.
             return lambda connection: tools.materializations.record(connection, work.id, effective_mode=work.mode.value, progress={})
         state = tools.online_states.get(view.id)
-        self._condemn_building(view, state)
+        self._condemn_building(view, state, run.hold)
         difference = self._difference(state, work.mode, dataset, check)
         decision = decided(state, work.mode, dataset.version, difference)
-        self._record(work.id, effective_mode=decision.effective_mode.value)
+        self._record(run, effective_mode=decision.effective_mode.value)
         return self._written(_Writing(run, work, view, dataset, state, difference, decision), check)
-
-    def committed(self) -> None:
-        """See `Attempt`."""
-        self._tools.revision.forget()
 
     def give_up(self, job_id: str) -> None:
         """See `Attempt`."""
@@ -113,17 +106,17 @@ class MaterializationAttempts:
             view = tools.definitions.view_version_by_id(work.view_version_id)
         except ViewVersionGone:
             return
-        self._condemn_building(view, tools.online_states.get(view.id))
+        self._condemn_building(view, tools.online_states.get(view.id), lambda _connection: None)
 
     def record_failure(self, connection: Connection, job_id: str, failure: Failure) -> None:
         """See `Attempt`."""
         self._tools.materializations.record_failure(connection, job_id, failure)
 
-    def _compute(self, work: Materialization, view: ViewVersion, check: Check) -> None:
+    def _compute(self, run: Run, work: Materialization, view: ViewVersion, check: Check) -> None:
         """Brings the dataset of a view up to date."""
         job_id = work.processing_job_id or self._begun(work, view, check)
         if not work.processing_job_id:
-            self._record(work.id, processing_job_id=job_id)
+            self._record(run, processing_job_id=job_id)
         self._tools.computations.succeeded(work.project, job_id, check)
 
     def _begun(self, work: Materialization, view: ViewVersion, check: Check) -> str:
@@ -137,7 +130,7 @@ class MaterializationAttempts:
                 # Somebody else runs it, perhaps over older versions of its inputs.
                 self._tools.computations.ended(view.project, error.metadata["job_id"], check)
 
-    def _pinned(self, work: Materialization, view: ViewVersion, check: Check) -> PinnedDataset | None:
+    def _pinned(self, run: Run, work: Materialization, view: ViewVersion, check: Check) -> PinnedDataset | None:
         """The version that all attempts read, but for those that build a generation; None where no push has made the dataset yet."""
         if work.dataset_version is not None and work.dataset_time is not None:
             known = self._tools.ingestion.dataset(view.project, view.dataset, work.dataset_version, check)
@@ -147,7 +140,7 @@ class MaterializationAttempts:
         else:
             found = self._tools.ingestion.dataset(view.project, view.dataset, None, check)
         if found is not None:
-            self._record(work.id, dataset_version=found.version, dataset_time=found.update_time)
+            self._record(run, dataset_version=found.version, dataset_time=found.update_time)
         return found
 
     def _difference(self, state: OnlineState, mode: MaterializeMode, dataset: PinnedDataset, check: Check) -> Difference:
@@ -166,7 +159,7 @@ class MaterializationAttempts:
             return lambda connection: tools.materializations.record(connection, writing.work.id, progress={})
         generation = None
         if decision.builds_generation:
-            generation = tools.online_states.begin_building(view.id)
+            generation = self._begin_building(writing)
             writing = self._with_all_pushes(writing, check)
         counts: Mapping[str, Any] = {}
         if not decision.is_nothing:
@@ -208,24 +201,42 @@ class MaterializationAttempts:
         dataset = tools.ingestion.dataset(view.project, view.dataset, None, check)
         if dataset.version == writing.dataset.version:
             return writing
-        self._record(writing.work.id, dataset_version=dataset.version, dataset_time=dataset.update_time)
+        self._record(writing.run, dataset_version=dataset.version, dataset_time=dataset.update_time)
         difference = self._difference(writing.state, MaterializeMode.FULL, dataset, check)
         return replace(writing, dataset=dataset, difference=difference)
 
-    def _condemn_building(self, view: ViewVersion, state: OnlineState) -> None:
-        """Has a generation dropped that an attempt began and did not finish. Nobody has read it, and pushes no longer go there."""
+    def _begin_building(self, writing: _Writing) -> int:
+        def begin(connection: Connection) -> int:
+            writing.run.hold(connection)
+            return self._tools.online_states.begin_building(connection, writing.view.id)
+
+        return write(self._tools.engine, begin)
+
+    def _condemn_building(self, view: ViewVersion, state: OnlineState, hold: Callable[[Connection], None]) -> None:
+        """Has a generation dropped that an attempt began and did not finish. Nobody has read it, and pushes no longer go there.
+
+        Args:
+            view: Whose generation it is.
+            state: How the view stands.
+            hold: Called first in the transaction; raises where it is not to be.
+        """
         tools, generation = self._tools, state.building
         if generation is None:
             return
 
         def condemn(connection: Connection) -> None:
+            hold(connection)
             tools.online_states.stop_building(connection, view.id, generation)
             tools.old_generations.add(connection, view.id, view.online_name(generation), tools.clock(), _OLD_READERS)
 
         write(tools.engine, condemn)
 
-    def _record(self, job_id: str, **values: Any) -> None:
-        write(self._tools.engine, lambda connection: self._tools.materializations.record(connection, job_id, **values))
+    def _record(self, run: Run, **values: Any) -> None:
+        def record(connection: Connection) -> None:
+            run.hold(connection)
+            self._tools.materializations.record(connection, run.task_id, **values)
+
+        write(self._tools.engine, record)
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,6 @@ class TrainingSetAttempts:
         )
         return lambda connection: self._training_sets.record_result(connection, work.id, result)
 
-    def committed(self) -> None:
-        """See `Attempt`: nobody has to be told."""
-
     def give_up(self, job_id: str) -> None:
         """See `Attempt`."""
         work, processing_job_id = self._training_sets.work_of(job_id)

@@ -44,10 +44,6 @@ class Attempt(Protocol):
         """
         ...
 
-    def committed(self) -> None:
-        """Called after the transaction in which an attempt ended well."""
-        ...
-
     def give_up(self, job_id: str) -> None:
         """Ends what a job has others do, now that nobody wants it any more. Raises nothing that matters."""
         ...
@@ -83,7 +79,12 @@ class Working:
             raise
         except DomainError as error:
             failure = Failure(error.code.value[0], error.reason, error.message, error.metadata)
-            write(self._engine, lambda connection: self._attempt.record_failure(connection, run.task_id, failure))
+
+            def fail(connection: Connection) -> None:
+                run.hold(connection)
+                self._attempt.record_failure(connection, run.task_id, failure)
+
+            write(self._engine, fail)
             _LOGGER.info("attempt %d at %s failed: %s: %s", run.attempt, run.task_id, error.reason, error.message)
             if may_pass(error) and run.attempt < MAX_ATTEMPTS:
                 raise Retry(error) from error
@@ -96,9 +97,7 @@ class Working:
             keep(connection)
             return result
 
-        result = write(self._engine, succeed)
-        self._attempt.committed()
-        return result
+        return write(self._engine, succeed)
 
 
 def may_pass(error: DomainError) -> bool:

@@ -97,8 +97,8 @@ class OnlineStates:
         with self._engine.connect() as connection:
             return {row["view_version_id"]: _state_of(row) for row in connection.execute(found).mappings()}
 
-    def begin_building(self, view_version_id: str) -> int:
-        """Begins a full materialisation: from now on pushes are also written to the generation that it makes.
+    def begin_building(self, connection: Connection, view_version_id: str) -> int:
+        """Begins a full materialisation: once it is committed, pushes are also written to the generation that it makes.
 
         Returns:
             The generation, which nobody had before. Where another one was being built, it is not any more: the caller drops its vectors.
@@ -106,16 +106,12 @@ class OnlineStates:
         Raises:
             LeaseLost: The version was deleted.
         """
-
-        def begin(connection: Connection) -> int:
-            known = select(online_states.c.newest_generation).where(online_states.c.view_version_id == view_version_id).with_for_update()
-            newest = connection.execute(known).scalar_one_or_none()
-            if newest is None:
-                raise LeaseLost(f"the version {view_version_id!r} of a view was deleted")
-            _change(connection, view_version_id, {"building": newest + 1, "newest_generation": newest + 1})
-            return int(newest) + 1
-
-        return write(self._engine, begin)
+        known = select(online_states.c.newest_generation).where(online_states.c.view_version_id == view_version_id).with_for_update()
+        newest = connection.execute(known).scalar_one_or_none()
+        if newest is None:
+            raise LeaseLost(f"the version {view_version_id!r} of a view was deleted")
+        _change(connection, view_version_id, {"building": newest + 1, "newest_generation": newest + 1})
+        return int(newest) + 1
 
     def stop_building(self, connection: Connection, view_version_id: str, generation: int) -> None:
         """Ends a full materialisation that comes to nothing: pushes no longer go there. The caller drops its vectors."""
@@ -134,7 +130,7 @@ class OnlineStates:
         rows: int,
         now: datetime,
     ) -> None:
-        """Keeps what a materialisation has done. Where it built a generation, `Revision.forget` is called after the commit.
+        """Keeps what a materialisation has done. Where it built a generation, it is read from the commit on.
 
         Args:
             connection: The transaction in which it ends.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, Engine, select, update
 
 from servers.features.store.tables import revision
+from sql_engine import after_commit
 
 _ROW = 1
 
@@ -49,11 +50,12 @@ class Revision:
         return found
 
     def bump(self, connection: Connection) -> None:
-        """Counts a change, in the transaction that makes it. Those of all processes come one after the other from here on."""
+        """Counts a change, in the transaction that makes it, of `sql_engine`. Those of all processes come one by one from here on."""
         connection.execute(update(revision).where(revision.c.id == _ROW).values(revision=revision.c.revision + 1))
+        after_commit(connection, self._forget)
 
-    def forget(self) -> None:
-        """Has the next `current` read anew; called once the change is committed."""
+    def _forget(self) -> None:
+        """Has the next `current` read anew."""
         with self._lock:
             self._forgotten += 1
             self._read_at = float("-inf")

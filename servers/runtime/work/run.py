@@ -123,6 +123,17 @@ class Run:
             self._hold.lose()
             raise
 
+    def hold(self, connection: Connection) -> None:
+        """Makes a transaction one of this attempt: what it writes is not there if another attempt has begun before it.
+
+        Args:
+            connection: Within the transaction, which `sql_engine.write` or `begin_write` began.
+
+        Raises:
+            LeaseLost: The task is another worker's; let it pass, so that the transaction is rolled back.
+        """
+        self._tasks.hold(self._hold.lease, connection)
+
     def succeed(self, connection: Connection, value: Any = None) -> Result:
         """Ends the task well in the transaction that has the effects of the work, so that they happen together and once.
 

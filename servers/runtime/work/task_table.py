@@ -290,6 +290,18 @@ class TaskTable:
         check_size(f"the progress of task {lease.task.task_id!r}", progress, MAX_PROGRESS_BYTES)
         self._within(None, lambda connection: _change(connection, lease, progress=progress))
 
+    def hold(self, lease: Lease, connection: Connection) -> None:
+        """Keeps a task from others until a transaction ends.
+
+        Args:
+            lease: The right to.
+            connection: Within the transaction.
+
+        Raises:
+            LeaseLost: Somebody else has the task. The transaction has to be rolled back.
+        """
+        _find_held(connection, lease)
+
     def succeed(self, lease: Lease, result: Any = None, *, connection: Connection | None = None) -> None:
         """Ends a task well.
 

@@ -45,7 +45,7 @@ from tests.integration.processing.server.functions import waiting
 from tests.integration.processing.server.served import ServedProcessing, parquet
 from tests.integration.runtime.waiting import eventually
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 QUEUED, RUNNING = job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING
 SUCCEEDED, FAILED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
@@ -181,7 +181,6 @@ def fed(served: ServedProcessing, clock: Callable[[], datetime] = lambda: dateti
     processing_channel = open_channel(served.server.address, identity=identity, settings=given, services=processing_peer.SERVICES)
     around = Surroundings(
         engine,
-        revision,
         Definitions(engine),
         OnlineStates(engine, revision),
         ingestion_peer.IngestionPeer(ingestion_channel, given.peer_patience_s),

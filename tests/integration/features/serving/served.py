@@ -123,8 +123,11 @@ class ServedFeatures:
             self.revision.bump(connection)
 
         write(self.engine, add)
-        self.revision.forget()
         return version
+
+    def begin_building(self, view: ViewVersion) -> int:
+        """Begins a full materialisation; returns its generation."""
+        return write(self.engine, lambda connection: self.states.begin_building(connection, view.id))
 
     def service(self, selections: Sequence[view_pb.FeatureSelection], views: Sequence[ViewVersion], **spec: Any) -> str:
         """Makes a service; returns its name."""

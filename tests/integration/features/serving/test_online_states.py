@@ -27,7 +27,6 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def end(features: ServedFeatures, view_id: str, generation: int | None, **more: Any) -> None:
     values = {"dataset_version": 3, "table_id": "t", "has_skipped_rows": True, "newest_event_time": NOW, "rows": 5, "now": NOW} | more
     write(features.engine, lambda c: features.states.end_materialization(c, view_id, generation=generation, **values))
-    features.revision.forget()
 
 
 def test_what_a_materialisation_did_is_kept_beside_what_pushes_did(stored: ServedFeatures) -> None:
@@ -43,8 +42,8 @@ def test_what_a_materialisation_did_is_kept_beside_what_pushes_did(stored: Serve
 
 def test_each_full_materialisation_has_a_generation_that_nobody_had_before(stored: ServedFeatures) -> None:
     view = stored.view({"age": "int8"})
-    first = stored.states.begin_building(view.id)
-    second = stored.states.begin_building(view.id)
+    first = stored.begin_building(view)
+    second = stored.begin_building(view)
     assert (first, second) == (1, 2)
     with pytest.raises(LeaseLost):
         end(stored, view.id, first)
@@ -55,10 +54,10 @@ def test_each_full_materialisation_has_a_generation_that_nobody_had_before(store
     state = stored.states.get(view.id)
     assert (state.generation, state.building) == (second, None)
     assert stored.revision.current(0) == before + 1
-    third = stored.states.begin_building(view.id)
+    third = stored.begin_building(view)
     write(stored.engine, lambda c: stored.states.stop_building(c, view.id, third))
     assert stored.states.get(view.id).building is None
-    assert stored.states.begin_building(view.id) == 4
+    assert stored.begin_building(view) == 4
 
 
 def test_what_is_due_comes_in_the_order_of_waiting(stored: ServedFeatures) -> None:
@@ -74,6 +73,6 @@ def test_a_version_that_was_deleted_cannot_be_materialised(stored: ServedFeature
     view = stored.view({"age": "int8"})
     write(stored.engine, lambda c: stored.states.remove(c, [view.id]))
     with pytest.raises(LeaseLost):
-        stored.states.begin_building(view.id)
+        stored.begin_building(view)
     with pytest.raises(LeaseLost):
         end(stored, view.id, None)

@@ -311,7 +311,7 @@ def test_a_generation_that_is_begun_during_a_push_has_its_rows(
 
     def begin_meanwhile(name: str, rows: Any) -> Any:
         if not begun:
-            begun.append(features.states.begin_building(view.id))
+            begun.append(features.begin_building(view))
         return whole(name, rows)
 
     monkeypatch.setattr(features.store, "write", begin_meanwhile)

@@ -192,13 +192,12 @@ def test_a_new_generation_is_read_at_once_in_the_process_that_made_it(features: 
     view = features.view({"age": "int32"})
     features.push(view, [{"user_id": 1, "at": AT, "age": 1}])
     assert features.serve(view, {"user_id": [1]})["age"][0] == [1]
-    generation = features.states.begin_building(view.id)
+    generation = features.begin_building(view)
     # Goes to both: the one that is read, and the one that is being made.
     features.push(view, [{"user_id": 2, "at": AT, "age": 2}])
     assert features.serve(view, {"user_id": [1, 2]})["age"][0] == [1, 2]
     ended = {"dataset_version": 5, "table_id": "t", "has_skipped_rows": False, "newest_event_time": NOW, "rows": 0, "now": NOW}
     write(features.engine, lambda c: features.states.end_materialization(c, view.id, generation=generation, **ended))
-    features.revision.forget()
     assert features.serve(view, {"user_id": [1, 2]})["age"] == ([0, 2], ["NOT_FOUND", "PRESENT"])
 
 

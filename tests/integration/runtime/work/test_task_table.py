@@ -127,6 +127,7 @@ def test_one_who_lost_the_lease_writes_nothing(engine: Engine, tasks: TaskTable,
 
     for attempted in (
         lambda: tasks.report(first, {"rows": 1}),
+        lambda: write(engine, lambda connection: tasks.hold(first, connection)),
         lambda: tasks.succeed(first),
         lambda: tasks.fail(first, FAILURE),
         lambda: tasks.fail(first, FAILURE, retry_after_s=1),
