@@ -115,14 +115,14 @@ class Subscriptions:
         return task_id
 
     def record(self, connection: Connection, task_id: str, told: Mapping[str, Any]) -> None:
-        """Takes over what the work tells, where it is the work that is wanted.
+        """Takes over what the work tells, where it is the work that is wanted, or was until the subscription was paused.
 
         Args:
             connection: Within the transaction.
             task_id: Of the work.
             told: As the operation `consume` tells it.
         """
-        at_work = and_(subscriptions.c.task_id == task_id, subscriptions.c.state == State.ACTIVE)
+        at_work = and_(subscriptions.c.task_id == task_id, subscriptions.c.state.in_((State.ACTIVE, State.PAUSED)))
         found = select(subscriptions.c.positions, subscriptions.c.rejected).where(at_work).with_for_update()
         row = connection.execute(found).one_or_none()
         if row is None:

@@ -113,10 +113,12 @@ class RowStreams:
             caller.check()
             right.check_lease()
 
-        begun = heard = self._clock()
+        begun = self._clock()
         last_sequence, seen_version = self._committing.position(target, check)
         target = replace(target, seen_version=seen_version)
         yield Position(last_sequence)
+        # Whoever was not answered yet could not speak.
+        heard = self._clock()
         while True:
             is_old = self._clock() >= begun + self._limits.lifetime_s
             is_stopping = caller.is_stopping()

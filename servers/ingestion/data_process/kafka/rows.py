@@ -42,13 +42,16 @@ class MessageRows:
         return next((each for each in self.rejected if each.reason == MESSAGE_UNREADABLE), None)
 
 
-def rows_of(messages: Sequence[Message], payload: Payload, table: pa.Schema | None, *, has_origin: bool) -> MessageRows:
+def rows_of(
+    messages: Sequence[Message], payload: Payload, table: pa.Schema | None, *, keys: Sequence[str] = (), has_origin: bool
+) -> MessageRows:
     """Returns the rows of messages.
 
     Args:
         messages: Of any topics, in the order in which they are to be written.
         payload: How values become rows.
         table: What the dataset has; None where there is none.
+        keys: Columns that a row cannot be without. One that none of these rows has is null in each, as it is where others have it.
         has_origin: Whether rows say where they come from.
 
     Raises:
@@ -86,10 +89,14 @@ def rows_of(messages: Sequence[Message], payload: Payload, table: pa.Schema | No
         is_kept = np.ones(len(parsed), dtype=np.bool_)
         is_kept[list(columns.bad)] = False
         arrays = [array.filter(pa.array(is_kept)) for array in arrays]
-    names = list(columns.names)
+    names, arrays = list(columns.names), list(arrays)
+    for key in keys:
+        if table is not None and key in table.names and key not in names:
+            names.append(key)
+            arrays.append(pa.nulls(len(kept), table.field(key).type))
     if has_origin:
         names += ORIGIN.names
-        arrays = [*arrays, *origin_arrays(kept)]
+        arrays += origin_arrays(kept)
     if table is None and all(pa.types.is_null(array.type) for array in arrays):
         why = "nothing but nulls, and the dataset has no columns yet"
         return MessageRows(None, (), [*told, *(Rejected(message, "", why, MESSAGE_UNREADABLE) for message in kept)])

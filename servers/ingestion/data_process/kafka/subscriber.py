@@ -116,7 +116,11 @@ class Subscriber:
 
     def _after_loss(self, found: Mapping[Partition, Position]) -> dict[Partition, Position]:
         oldest = {partition: bounds[0] for partition, bounds in self._reader.bounds(list(found)).items()}
-        return {partition: Position(each.written, max(each.next, oldest[partition])) for partition, each in found.items()}
+        after = {partition: Position(each.written, max(each.next, oldest[partition])) for partition, each in found.items()}
+        for partition, position in after.items():
+            # The consent counts for the first assignment alone, and another one may come before the first commit.
+            self._positions.note(partition, position)
+        return after
 
     def _gather(self) -> None:
         try:
@@ -163,13 +167,13 @@ class Subscriber:
     def _rows(self, messages: Sequence[Message]) -> tuple[Sequence[Message], MessageRows, Rejected | None]:
         """Returns the messages that are dealt with, their rows, and the first message that stops the subscription."""
         schema = self._table.standing("").schema
-        rows = rows_of(messages, self._payload, schema, has_origin=self._has_origin)
+        rows = rows_of(messages, self._payload, schema, keys=self._keys, has_origin=self._has_origin)
         failure = stop = rows.first_unreadable() if self._freezes else None
         while stop is not None:
             # Of its partition only what is before; another partition may have one of this kind, too.
             topic, partition, offset = stop.message[:3]
             messages = [each for each in messages if each[:2] != (topic, partition) or each.offset < offset]
-            rows = rows_of(messages, self._payload, schema, has_origin=self._has_origin)
+            rows = rows_of(messages, self._payload, schema, keys=self._keys, has_origin=self._has_origin)
             stop = rows.first_unreadable()
         return messages, rows, failure
 

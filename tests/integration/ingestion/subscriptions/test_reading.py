@@ -35,9 +35,10 @@ def test_messages_of_all_partitions_are_rows_once(processes: DataProcesses, tans
         until_rows(tmp_path, 3000)
         kafka.send("all", numbered(3000, 3300), partitions=3)
         until_rows(tmp_path, 3300)
+        # It tells of what it wrote a moment later, and of no partition that it happens to have lost when it is stopped.
+        eventually(lambda: reader.positions() == {("all", number): [1100, 1100, 1100] for number in range(3)}, PATIENCE_S)
     assert ids(tmp_path) == list(range(3300))
     assert reader.count("rows_written") == 3300
-    assert reader.positions() == {("all", number): [1100, 1100, 1100] for number in range(3)}
     # The group knows it, too.
     with reading(processes, kafka, topics=["all"], group="all", dataset="other", is_started=True) as other:
         eventually(other.has_partitions, PATIENCE_S)
@@ -65,11 +66,10 @@ def test_two_readers_of_a_group_share_the_partitions_and_write_each_message_once
         eventually(first.has_partitions, PATIENCE_S)
         with reading(processes, kafka, topics=["shared"], group="shared", commit_interval_s=0.02, most_rows=50) as second:
             kafka.send("shared", numbered(2000, 4000), partitions=4)
-            eventually(second.has_partitions, PATIENCE_S)
+            # Who stood still for a moment loses all of its partitions to the other one, and gets its share again.
+            eventually(lambda: 2 in first.partition_counts() | second.partition_counts(), PATIENCE_S)
             kafka.send("shared", numbered(4000, 6000), partitions=4)
             until_rows(tmp_path, 6000)
-            assigned = [told["assigned"] for reader in (first, second) for told in reader.told[-50:] if told.get("assigned")]
-            assert {len(partitions) for partitions in assigned} >= {2}
         kafka.send("shared", numbered(6000, 7000), partitions=4)
         until_rows(tmp_path, 7000)
     assert ids(tmp_path) == list(range(7000))
@@ -91,14 +91,16 @@ def test_readers_of_different_groups_write_each_message_once(processes: DataProc
 def test_a_reader_that_was_stopped_meanwhile_repeats_nothing(processes: DataProcesses, broker: StrictBroker, tmp_path: Path) -> None:
     broker.create_topic("t")
     broker.kafka.send("t", numbered(0, 100))
-    # What it gathers waits for long, so another one is faster.
-    with reading(processes, broker.kafka, group="slow", commit_interval_s=60) as slow:
+    # What it gathers waits for long, so another one is faster. Were it thought dead, it would begin anew, and have something to write.
+    # The next one of its group waits about as long.
+    patient = {**broker.kafka.properties, "session.timeout.ms": "5000"}
+    with reading(processes, broker.kafka, group="slow", commit_interval_s=60, properties=patient) as slow:
         eventually(slow.has_partitions, PATIENCE_S)
         with reading(processes, broker.kafka, group="quick"):
             until_rows(tmp_path, 100)
         broker.kafka.send("t", numbered(100, 150))
     assert ids(tmp_path) == list(range(100))
-    with reading(processes, broker.kafka, group="slow", is_started=True):
+    with reading(processes, broker.kafka, group="slow", is_started=True, properties=patient):
         until_rows(tmp_path, 150)
     assert ids(tmp_path) == list(range(150))
 
@@ -247,7 +249,9 @@ def test_messages_that_retention_took_stop_the_subscription_until_somebody_goes_
         assert error.reason == "KAFKA_MESSAGES_LOST"
         assert "10 to 29 of t/0" in error.message
         assert error.metadata == {"topic": "t", "partition": "0", "offset": "10", "oldest_offset": "30"}
-    with reading(processes, broker.kafka, is_started=True, accepts_loss=True):
+    # The consent is for the partitions that it gets first: it is not to lose them before it has written.
+    patient = {**broker.kafka.properties, "session.timeout.ms": "30000"}
+    with reading(processes, broker.kafka, is_started=True, accepts_loss=True, properties=patient):
         until_rows(tmp_path, 30)
     assert ids(tmp_path) == [*range(10), *range(30, 50)]
 
@@ -313,6 +317,9 @@ def test_the_last_message_of_a_key_wins_an_upsert(processes: DataProcesses, brok
         broker.kafka.send("t", [*changes([(2, "d"), (3, "e")]), b'{"value": "keyless"}'])
         until_rows(tmp_path, 3)
         eventually(lambda: reader.count("rows_rejected") == 1, PATIENCE_S)
+        # Whether one comes alone or beside others makes no difference.
+        broker.kafka.send("t", [b'{"value": "keyless"}'])
+        eventually(lambda: reader.count("rows_rejected") == 2, PATIENCE_S)
     assert sorted((row["id"], row["value"]) for row in rows_in(tmp_path)) == [(1, "c"), (2, "d"), (3, "e")]
 
 
