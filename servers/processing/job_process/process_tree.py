@@ -20,8 +20,6 @@ class ProcessTree:
         self._seen: set[psutil.Process] = set()
         with contextlib.suppress(psutil.Error):
             self._root = psutil.Process(pid)
-        self.peak_bytes = 0
-        """Most memory that was seen."""
 
     def memory_bytes(self) -> int:
         """Returns the memory that they have now, in bytes. What several share counts once, as far as that can be seen cheaply.
@@ -37,7 +35,6 @@ class ProcessTree:
                 of_others = min(getattr(memory, "shared", 0), memory.rss)
                 own += memory.rss - of_others
                 shared = max(shared, of_others)
-        self.peak_bytes = max(self.peak_bytes, own + shared)
         return own + shared
 
     def kill_below(self) -> None:

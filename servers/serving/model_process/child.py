@@ -31,8 +31,11 @@ _SOCKET_BYTES = 1 << 20
 _OUTPUT_BYTES = 8192
 """How much is kept of what the process writes."""
 
+_END_S = 5.0
+"""How long its end is awaited after that of its connection: on a busy machine a process that was killed takes its time."""
+
 _LAST_WORDS_S = 1.0
-"""How long its end is awaited after that of its connection, and that of its output after its own: something else may hold it open."""
+"""How long the end of its output is awaited after its own: something else may hold it open."""
 
 _ENVIRONMENT = frozenset(("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV"))
 """Variables that the process inherits. Not all: keys and addresses of the mesh are none of a model's business."""
@@ -138,7 +141,7 @@ class Child:
         await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         if not end.done() and not self._stop_reason:
             # Most often it is about to end: the kernel closes the files of a process before it tells how that one ended.
-            await asyncio.wait({end}, timeout=_LAST_WORDS_S)
+            await asyncio.wait({end}, timeout=_END_S)
             if not end.done():
                 self.kill("it closed its connection and ran on")
         return_code = await end
