@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from demo.real_servers.postgresql import PostgresqlServer, postgresql_server
 from demo.real_servers.s3 import S3Server, s3_server
@@ -19,7 +19,8 @@ from tests.real_servers.mariadb import MariadbServer, mariadb_server
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # A busy machine is not a bug: no example has a time limit. Hanging ones meet the timeout of the whole test.
-settings.register_profile("mlmesh", deadline=None)
+# A machine that is busy makes values slowly, which says nothing of the strategy.
+settings.register_profile("mlmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mlmesh")
 
 pytest.register_assert_rewrite("tests.registry_behaviour", "tests.collection_behaviour")

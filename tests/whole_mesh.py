@@ -96,7 +96,8 @@ class WholeMesh:
 @contextmanager
 def whole_mesh(environment: Mapping[str, str] | None = None) -> Iterator[WholeMesh]:
     """Starts a mesh on a free port and stops it at the end."""
-    with tempfile.TemporaryDirectory(prefix="mesh-") as folder:
+    # What is killed at the end may still write for a moment.
+    with tempfile.TemporaryDirectory(prefix="mesh-", ignore_cleanup_errors=True) as folder:
         data_dir = Path(folder) / "data"
         arguments = ("--data-dir", str(data_dir))
         done = run_mlmesh("up", "--detach", "--port", "0", *arguments, environment=environment)

@@ -17,7 +17,7 @@ from mlops.features.v1.feature_serving_service_pb2_grpc import FeatureServingSer
 from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import WholeMesh
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 FEATURES = "/api/v1/features"
 NOW = datetime.now(UTC).replace(microsecond=0)
 ENDED = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")

@@ -35,7 +35,7 @@ def model(mesh: WholeMesh, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def rounds(mesh: WholeMesh, count: int, timeout_s: float = 60) -> int:
     tensor = {"name": "rounds", "datatype": "INT64", "shape": [1], "data": [count]}
-    answer = mesh.request("POST", f"/v2/models/{NAME}/infer", json={"inputs": [tensor]}, timeout=timeout_s)
+    answer = mesh.request("POST", f"/v2/models/{NAME}/infer", json={"inputs": [tensor]}, timeout=httpx.Timeout(60, read=timeout_s))
     assert answer.status_code == 200, answer.text
     return int(answer.json()["outputs"][0]["data"][0])
 

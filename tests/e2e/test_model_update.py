@@ -17,7 +17,7 @@ from tests.whole_mesh import WholeMesh
 NAME, ALIAS = "updated", "live"
 VERSIONS = 6
 CALLERS = 8
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 def times(factor: int) -> bytes:

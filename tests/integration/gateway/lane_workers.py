@@ -79,7 +79,7 @@ def running_workers() -> Iterator[Workers]:
         running = Workers(folder, drain_s=1.0, grace_s=10)
         try:
             running.gateway.start()
-            wait_until(lambda: running.healthy() == WORKERS, 30, "the workers are not ready")
+            wait_until(lambda: running.healthy() == WORKERS, 60, "the workers are not ready")
             yield running
         finally:
             running.gateway.stop()

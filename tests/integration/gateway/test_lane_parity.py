@@ -373,7 +373,8 @@ def test_query_parameters_fill_fields_as_the_transcoder_fills_them(behind: LaneB
     assert _outline(by_lane) == _outline(by_transcoder)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# The first text takes long to draw on a busy machine: tables of all of Unicode are made for it.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20))
 def test_any_text_in_a_path_and_in_a_query_arrives(behind: LaneBehindEnvoy, text: str) -> None:
     with behind.gateway.channel() as channel:

@@ -83,7 +83,7 @@ def ended(ingesting: Ingesting, ingestion_id: str = "one") -> Ingestion:
     request = {"source": {"kind": "given", "name": "a.csv"}, "mode": "APPEND"}
     new = NewIngestion(ingestion_id, "default", "flights", "a.csv", "APPEND", request, "ada", datetime.now(UTC))
     ingesting.start(new, Input(GIVEN, "a.csv"))
-    return ingesting.wait("default", ingestion_id, 30, lambda: False)
+    return ingesting.wait("default", ingestion_id, 120, lambda: False)
 
 
 def test_of_many_calls_that_wait_those_beyond_the_limit_are_answered_at_once(ingesting: Ingesting, processes: Processes) -> None:

@@ -192,7 +192,7 @@ def test_a_body_of_an_unknown_path_is_read_past(peer: Peer) -> None:
     assert peer.call("One", _ask(text="next")).message("Answer").text == "next"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     data=st.one_of(
         st.binary(max_size=300),
@@ -235,7 +235,7 @@ def test_no_bytes_at_all_hang_a_connection_or_end_the_server(lane: LaneServer, d
 # Malformed gRPC.
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     name=st.sampled_from(["One", "Later", "Many", "Collect"]),
     body=st.one_of(

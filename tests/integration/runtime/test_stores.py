@@ -259,7 +259,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_whatever_happens_no_request_has_two_owners_at_once_and_an_answer_never_changes(
     engine: Engine, taken: Sequence[tuple[str, int, str]]
 ) -> None:

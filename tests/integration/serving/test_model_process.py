@@ -49,7 +49,12 @@ run = LOOPS[0]
 
 def model_processes_left() -> list[psutil.Process]:
     """Of this process; others of its children are servers of other tests."""
-    return [child for child in psutil.Process().children() if "servers.serving.model_process" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "servers.serving.model_process" in child.cmdline():
+                found.append(child)
+    return found
 
 
 @pytest.fixture
@@ -60,6 +65,11 @@ def saved(tmp_path) -> Callable[[bytes], Path]:
         return path
 
     return save
+
+
+def send(process: ModelProcess, number: signal.Signals) -> None:
+    assert process.pid is not None, "without a process it would be a signal to that of pytest and all beside it"
+    os.kill(process.pid, number)
 
 
 def resident_bytes(pid: int) -> int:
@@ -317,7 +327,7 @@ def test_no_run_fails_when_the_process_is_killed_under_load(run, saved):
             for kills in range(3):
                 before = answered
                 await until(lambda before=before: answered > before + 20)
-                os.kill(process.pid or 0, signal.SIGKILL)
+                send(process, signal.SIGKILL)
                 await until(lambda kills=kills: process.restarts == kills + 1)
             before = answered
             await until(lambda before=before: answered > before + 20)
@@ -340,7 +350,7 @@ def test_a_model_whose_process_is_killed_again_and_again_is_given_up(saved):
         async with started(saved(onnx_models.linear()), limits=limits, on_ended=ended.append, pause=pause) as process:
             for restarts in range(3):
                 await until(lambda restarts=restarts: process.phase is Phase.READY and process.restarts == restarts)
-                os.kill(process.pid or 0, signal.SIGKILL)
+                send(process, signal.SIGKILL)
             await until(lambda: process.phase is Phase.ENDED)
 
             with pytest.raises(ModelCrashed, match="3 times, lastly because the model's process was killed by SIGKILL"):
@@ -353,7 +363,7 @@ def test_a_model_whose_process_is_killed_again_and_again_is_given_up(saved):
 def test_a_closed_model_runs_nothing(saved):
     async def scenario() -> None:
         async with started(saved(onnx_models.linear()), limits=ProcessLimits(stop_grace_s=0)) as process:
-            os.kill(process.pid or 0, signal.SIGSTOP)  # or it might answer before it is closed
+            send(process, signal.SIGSTOP)  # or it might answer before it is closed
             waiting = [asyncio.create_task(process.run({"x": np.zeros((1, 4), "f4")})) for _ in range(3)]
             await asyncio.sleep(0)
         for call in waiting:

@@ -78,7 +78,9 @@ def test_a_model_that_keeps_crashing_is_failed_with_the_reason_until_it_is_loade
 
     def is_given_up() -> bool:
         for pid in model_pids():
-            os.kill(pid, signal.SIGKILL)
+            # It may be one that was killed in the round before and is gone only now.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return "FAILED" in states(stub)["flights"]
 
     until(is_given_up, within_s=60)

@@ -62,7 +62,7 @@ def peer() -> Iterator[Callable[[Play], HttpUploads]]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, contextlib.suppress(EOFError):
                     play(connection)
 
         threads.append(threading.Thread(target=serve))
@@ -80,8 +80,15 @@ def peer() -> Iterator[Callable[[Play], HttpUploads]]:
 def head_of(connection: socket.socket) -> bytes:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        received += received_of(connection, 65536)
     return received
+
+
+def received_of(connection: socket.socket, most: int) -> bytes:
+    """Takes what has come. A client whose deadline strikes may be gone before it has sent all."""
+    if not (data := connection.recv(most)):
+        raise EOFError
+    return data
 
 
 def read_all(connection: socket.socket) -> tuple[str, int]:
@@ -90,7 +97,7 @@ def read_all(connection: socket.socket) -> tuple[str, int]:
     (length,) = (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
     count = len(begun)
     while count < length:
-        count += len(connection.recv(MIB))
+        count += len(received_of(connection, MIB))
     return head.decode(), count
 
 

@@ -39,10 +39,10 @@ def test_it_ends_while_calls_are_submitted_under_the_lock_that_their_ends_want()
 
     ender = threading.Thread(target=pool.shutdown, kwargs={"wait": False, "cancel_futures": True}, daemon=True)
     ender.start()
-    ender.join(10)
-    submitter.join(10)
+    ender.join(60)
+    submitter.join(60)
     may_end.set()
 
     assert not ender.is_alive()
     assert not submitter.is_alive()
-    assert waits.result(10) == 0
+    assert waits.result(60) == 0

@@ -275,7 +275,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path, scripts):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(180)
     assert [process.exitcode for process in processes] == [0] * 4
     with connect(url).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM things")).scalar_one() == 1

@@ -49,13 +49,13 @@ def test_a_hash_of_other_parameters_is_outdated() -> None:
 
 
 def test_only_some_hash_at_once_some_wait_and_the_rest_is_refused() -> None:
-    hasher = PasswordHasher(CHEAP, parallelism=1, waiting=1, wait_s=5)
+    hasher = PasswordHasher(CHEAP, parallelism=1, waiting=1, wait_s=60)
     inside, leave, waited = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:
         with hasher.turn():
             inside.set()
-            leave.wait(5)
+            leave.wait(60)
 
     def second() -> None:
         with hasher.turn():
@@ -63,7 +63,7 @@ def test_only_some_hash_at_once_some_wait_and_the_rest_is_refused() -> None:
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
     threads[0].start()
-    assert inside.wait(5)
+    assert inside.wait(60)
     threads[1].start()
     while hasher._admitted._value > 0:  # the second has been admitted, and waits
         threading.Event().wait(0.001)
@@ -72,7 +72,7 @@ def test_only_some_hash_at_once_some_wait_and_the_rest_is_refused() -> None:
         pass
 
     leave.set()
-    assert waited.wait(5)
+    assert waited.wait(60)
     for thread in threads:
         thread.join()
 

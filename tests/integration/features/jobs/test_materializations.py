@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +17,13 @@ from mlops.ingestion.v1 import ingestion_pb2
 from mlops.processing.v1.processing_job_pb2 import RUN_MODE_FULL
 
 from servers.features.definitions.records import ViewVersion
+from servers.features.online.lmdb_store import LmdbOnlineStore
 from tests.integration.features.jobs.fed import (
     CANCELLED,
     FAILED,
     FULL,
     INCREMENTAL,
+    PATIENCE_S,
     START,
     SUCCEEDED,
     TIME,
@@ -165,7 +170,7 @@ def test_where_somebody_else_computes_a_view_it_is_computed_again_after_that(fea
     other = features.around.processing.run_pipeline("default", view.pipeline, RUN_MODE_FULL, "")
     features.write(orders, rows([2], [2], [20]))
     asked = features.begin(view)
-    eventually(lambda: features.look(asked.id).HasField("start_time"))
+    eventually(lambda: features.look(asked.id).HasField("start_time"), PATIENCE_S)
     (tmp_path / "go").touch()
 
     ended = features.ended(asked.id)
@@ -208,24 +213,40 @@ def many(features: Fed) -> str:
     return features.served.dataset(table)
 
 
-def data_processes() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "servers.features.data_process" in each.cmdline()]
+def kill_data_processes() -> None:
+    for each in psutil.Process().children():
+        # Processes of other servers end by themselves when they have been idle, in this moment perhaps.
+        with suppress(psutil.NoSuchProcess):
+            if "servers.features.data_process" in each.cmdline():
+                each.kill()
 
 
-def begun(features: Fed, view: ViewVersion) -> pb.Materialization:
-    """A materialisation that has written some rows."""
-    asked = features.begin(view)
-    eventually(lambda: features.look(asked.id).written_rows > 0, 60)
-    return asked
+@contextmanager
+def begun(features: Fed, view: ViewVersion, mode: int = INCREMENTAL) -> Iterator[pb.Materialization]:
+    """A materialisation that has written some rows, and cannot write more within the block: else it might be over before a test acts."""
+    assert isinstance(features.online, LmdbOnlineStore)
+    name, pause = view.online_name(1 if mode == FULL else 0), threading.Event()
+    # LMDB lets one writer in at a time, of all processes.
+    with ExitStack() as only_writer:
+        only_writer.enter_context(features.online._env.begin(write=True))
+        asked = features.begin(view, mode)
+
+        def has_written() -> bool:
+            only_writer.close()
+            pause.wait(0.01)
+            only_writer.enter_context(features.online._env.begin(write=True))
+            return features.online.count(name) > 0
+
+        eventually(has_written, PATIENCE_S)
+        yield asked
 
 
 def test_a_process_that_is_killed_is_followed_by_another_and_a_view_has_one_materialisation_at_a_time(features: Fed, many: str) -> None:
     view = features.spending(many)
-    asked = begun(features, view)
-    other = features.begin(view)
+    with begun(features, view) as asked:
+        other = features.begin(view)
 
-    for each in data_processes():
-        each.kill()
+        kill_data_processes()
 
     ended = features.ended(asked.id)
     assert other.id == asked.id
@@ -238,7 +259,8 @@ def test_a_process_that_is_killed_is_followed_by_another_and_a_view_has_one_mate
 def test_a_server_that_is_started_again_goes_on(others: ServedProcessing, many: str, tmp_path: Path) -> None:
     with fed(others, data_dir=tmp_path) as features:
         view = features.spending(many)
-        asked = begun(features, view)
+        with begun(features, view) as asked:
+            features.jobs.close()
 
     with fed(others, data_dir=tmp_path) as features:
         ended = features.ended(asked.id)
@@ -249,12 +271,11 @@ def test_a_server_that_is_started_again_goes_on(others: ServedProcessing, many: 
 
 def test_one_that_is_cancelled_leaves_readers_what_they_had(features: Fed, many: str) -> None:
     view = features.spending(many)
-    asked = features.begin(view, FULL)
-    eventually(lambda: features.look(asked.id).written_rows > 0, 60)
+    with begun(features, view, FULL) as asked:
+        features.stub.CancelMaterialization(pb.CancelMaterializationRequest(id=asked.id))
 
-    features.stub.CancelMaterialization(pb.CancelMaterializationRequest(id=asked.id))
+        ended = features.ended(asked.id)
 
-    ended = features.ended(asked.id)
     state = features.around.online_states.get(view.id)
     assert (ended.state, state.generation, state.building, state.dataset_version) == (CANCELLED, 0, None, None)
     assert features.jobs.old_generations.of_version(view.id) == [view.online_name(1)]
@@ -263,11 +284,11 @@ def test_one_that_is_cancelled_leaves_readers_what_they_had(features: Fed, many:
 def test_views_that_want_it_are_materialised_by_themselves(features: Fed, dataset: str) -> None:
     view = features.spending(dataset, materialize_interval={"seconds": 1})
 
-    eventually(lambda: features.newest(view, [1]) == [100], 30)
+    eventually(lambda: features.newest(view, [1]) == [100], PATIENCE_S)
     features.write(dataset, rows([1], [12], [101]))
-    eventually(lambda: features.newest(view, [1]) == [101], 30)
+    eventually(lambda: features.newest(view, [1]) == [101], PATIENCE_S)
 
     # Vectors can be read a moment before the materialisation that wrote them has ended.
     request = pb.ListMaterializationsRequest(filter=f'view = "{view.view}" AND state = "SUCCEEDED"', order_by="create_time", page_size=1)
-    eventually(lambda: features.stub.ListMaterializations(request).next_page_token, 30)
+    eventually(lambda: features.stub.ListMaterializations(request).next_page_token, PATIENCE_S)
     assert [each.creator for each in features.stub.ListMaterializations(request).materializations] == ["schedule"]

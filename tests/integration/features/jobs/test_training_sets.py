@@ -18,7 +18,7 @@ from servers.features.insight.statistics import Statistics
 from servers.features.offline.retrieval import retrieval
 from servers.features.offline.specification import Feature, FeatureView, Spine, TrainingSet, ViewKey
 from servers.runtime.auth import Principal
-from tests.integration.features.jobs.fed import CANCELLED, START, SUCCEEDED, TIME, Fed, at, keep_processing_busy
+from tests.integration.features.jobs.fed import CANCELLED, PATIENCE_S, START, SUCCEEDED, TIME, Fed, at, keep_processing_busy
 from tests.integration.features.offline.running import bound, local, results, rows_of
 from tests.integration.processing.server.served import refusal_of
 from tests.integration.runtime.waiting import eventually
@@ -170,11 +170,11 @@ def test_one_that_is_cancelled_has_its_job_cancelled(features: Fed, spine: str, 
     served, sign = features.served, tmp_path / "go"
     keep_processing_busy(features, sign)
     made = features.create(spec_of(features, spine, view))
-    eventually(lambda: features.training_set(made.id).processing_job_id, 30)
+    eventually(lambda: features.training_set(made.id).processing_job_id, PATIENCE_S)
 
     features.stub.CancelTrainingSet(pb.CancelTrainingSetRequest(id=made.id))
 
-    eventually(lambda: features.training_set(made.id).state == CANCELLED, 30)
+    eventually(lambda: features.training_set(made.id).state == CANCELLED, PATIENCE_S)
     cancelled = served.ended(features.training_set(made.id).processing_job_id)
     sign.touch()
     assert cancelled.state == CANCELLED

@@ -110,7 +110,7 @@ class TestTheNewestWins:
         store.write(view, [OnlineRow(b"a", other), OnlineRow(b"b", one)])
         assert store.read(view, [b"a", b"b"]) == [one, one]
 
-    @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(data=st.data())
     def test_of_random_writes_by_many_threads(self, store: OnlineStore, view: str, data: st.DataObject) -> None:
         times = st.integers(-3, 3)

@@ -28,7 +28,7 @@ from tests.integration.ingestion.server.served import bearing
 from tests.integration.processing.server.served import ServedProcessing, parquet
 from tests.integration.runtime.waiting import eventually
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
 ENDED = (SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 

@@ -243,7 +243,10 @@ def test_nothing_is_written_and_nothing_kept_where_it_is_only_validated(mesh: Me
         schemas = Schemas(server, DatasetSchemaServiceStub(bearing(channel, mesh)))
         server.ingest("flights", FLIGHTS, "flights.csv")
         uri = folder_place.put("more.csv", b"id,carrier,delay,seats\n3,B6,1.5,1\n4,AA,2,2\n,X,1,3\n")
-        eventually(lambda: not any(row for name, row in Kept.of(server, "").rows.items() if name == "runtime_tasks" and unfinished(row)))
+        eventually(
+            lambda: not any(row for name, row in Kept.of(server, "").rows.items() if name == "runtime_tasks" and unfinished(row)),
+            PATIENCE_S,
+        )
         before = Kept.of(server, "")
 
         upserted = server.start("flights", uri, mode=ingestion_pb2.WRITE_MODE_UPSERT, keys=["id"], validate_only=True)
@@ -301,7 +304,9 @@ def test_what_is_foreseen_is_what_happens(schemas: Schemas) -> None:
 
 def test_a_registry_that_is_away_is_a_warning(mesh: Mesh, folder_place: FolderPlace) -> None:
     address = f"unix:{mesh.folder}/nobody.sock"
-    with served(mesh, folder_place, registry_address=address) as server, grpc.insecure_channel(server.server.address) as channel:
+    # That it is away is found at once, and on a busy machine not within any time.
+    away: dict[str, Any] = {"registry_address": address, "consumers_timeout_s": 60}
+    with served(mesh, folder_place, **away) as server, grpc.insecure_channel(server.server.address) as channel:
         schemas = Schemas(server, DatasetSchemaServiceStub(bearing(channel, mesh)))
         server.ingest("flights", FLIGHTS, "flights.csv")
 

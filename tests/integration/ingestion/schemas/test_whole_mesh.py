@@ -26,7 +26,8 @@ ROWS = [{"delay": float(number), "distance": 2.0 * number, "carrier": "UA"} for 
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[WholeMesh]:
-    with whole_mesh() as running:
+    # What a busy registry does not answer in time is a warning.
+    with whole_mesh({"MLMESH_INGESTION_CONSUMERS_TIMEOUT_S": "25"}) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -62,8 +63,11 @@ class FolderPlace:
         return DeltaTable(self.tables / project / dataset)
 
     def table_files(self) -> dict[str, int]:
-        found = (Path(folder, name) for folder, _, names in os.walk(self.tables) for name in names)
-        return {str(path.relative_to(self.tables)): path.stat().st_size for path in found}
+        sizes: dict[str, int] = {}
+        for path in (Path(folder, name) for folder, _, names in os.walk(self.tables) for name in names):
+            with suppress(FileNotFoundError):  # a file has another name until it is whole
+                sizes[str(path.relative_to(self.tables))] = path.stat().st_size
+        return sizes
 
 
 class S3Place:

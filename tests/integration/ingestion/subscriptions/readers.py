@@ -124,7 +124,11 @@ class Reader:
 
     def has_partitions(self) -> bool:
         """Whether it was given partitions."""
-        return any(told.get("assigned") for told in self.told)
+        return bool(self.partition_counts())
+
+    def partition_counts(self) -> set[int]:
+        """How many partitions it was told to have had at a time."""
+        return {len(told["assigned"]) for told in self.told if told.get("assigned")}
 
 
 class _Killed(Exception):

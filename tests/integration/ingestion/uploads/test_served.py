@@ -17,8 +17,9 @@ from mlops.ingestion.v1 import ingestion_pb2
 from mlops.ingestion.v1 import ingestion_service_pb2 as ingestion_service
 from mlops.ingestion.v1 import upload_service_pb2 as pb
 
+from servers.ingestion.data_process import DataProcesses
 from tests.integration.ingestion.server.places import FolderPlace, rows_of
-from tests.integration.ingestion.server.served import Mesh, reason_of
+from tests.integration.ingestion.server.served import PATIENCE_S, Mesh, reason_of
 from tests.integration.ingestion.uploads.conftest import DAY, ServedUploads, Shape, serving
 from tests.integration.runtime.rich_errors import Refusal, refused
 from tests.integration.runtime.waiting import eventually
@@ -176,11 +177,11 @@ def test_an_upload_that_broke_off_goes_on_where_it_stands(server: ServedUploads)
     def broken() -> Iterator[pb.AppendDataUploadRequest]:
         yield pb.AppendDataUploadRequest(id=upload_id, data=data[: 2**20])
         yield pb.AppendDataUploadRequest(data=data[2**20 : 2**21])
-        may_end.wait(60)
+        may_end.wait(PATIENCE_S)
 
     call = server.stub.AppendDataUpload.future(broken(), metadata=server.metadata)
     if isinstance(server.ingestion.place, FolderPlace):
-        eventually(lambda: server.get(upload_id).offset_bytes == 2**21)
+        eventually(lambda: server.get(upload_id).offset_bytes == 2**21, PATIENCE_S)
     call.cancel()
     may_end.set()
 
@@ -193,14 +194,26 @@ def test_an_upload_that_broke_off_goes_on_where_it_stands(server: ServedUploads)
         assert answer.code() in (grpc.StatusCode.OK, grpc.StatusCode.FAILED_PRECONDITION)
         return answer.code() is grpc.StatusCode.OK
 
-    assert eventually(resumed)
+    assert eventually(resumed, PATIENCE_S)
 
 
-def test_many_ingest_it_at_the_same_time(server: ServedUploads) -> None:
+def test_many_ingest_it_at_the_same_time(server: ServedUploads, monkeypatch: pytest.MonkeyPatch) -> None:
     upload_id, dataset = server.uploaded(CSV), server.ingestion.new_dataset()
-    source = ingestion_pb2.Source(upload_id=upload_id)
-    started = [server.ingestion.stub.IngestData(ingestion_service.IngestDataRequest(dataset=dataset, source=source)).id for _ in range(4)]
-    refusal = refused(lambda: server.delete(upload_id))
+    request = ingestion_service.IngestDataRequest(dataset=dataset, source=ingestion_pb2.Source(upload_id=upload_id))
+    may_work, run = threading.Event(), DataProcesses.run
+
+    def when_it_may(processes: DataProcesses, *arguments: Any, **named: Any) -> Any:
+        may_work.wait(PATIENCE_S)
+        return run(processes, *arguments, **named)
+
+    # The upload goes with the last of them: none has ended before all have begun, and somebody has tried to delete it.
+    with monkeypatch.context() as patched:
+        patched.setattr(DataProcesses, "run", when_it_may)
+        try:
+            started = [server.ingestion.stub.IngestData(request).id for _ in range(4)]
+            refusal = refused(lambda: server.delete(upload_id))
+        finally:
+            may_work.set()
     ended = [server.ingestion.ended(each) for each in started]
 
     assert [(each.state, each.rows_added) for each in ended] == [(JOB_STATE_SUCCEEDED, ROWS)] * 4

@@ -82,7 +82,7 @@ def test_a_file_in_pieces_over_rest(mesh: WholeMesh, dataset: str) -> None:
     assert row_count(mesh, dataset) == data.count(b"\n") - 1
     gone = mesh.request("GET", f"/api/v1/data/uploads/{upload_id}")
     assert (gone.status_code, gone.json()["code"]) == (404, 5)
-    eventually(lambda: not [*(mesh.data_dir / "blobs" / "data-uploads" / "uploads").iterdir()])
+    eventually(lambda: not [*(mesh.data_dir / "blobs" / "data-uploads" / "uploads").iterdir()], 60)
 
 
 def test_300_mb_through_the_client_need_no_memory(mesh: WholeMesh, dataset: str, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_server_that_is_killed_meanwhile_goes_on_where_it_stood(mesh: WholeMes
         pid = mesh.pid("control")
         if told_after_kill is not None:
             told_after_kill.append(done)
-        elif done > total // 2 and pid is not None:
+        elif done > total * 3 // 4 and pid is not None:
             os.kill(pid, signal.SIGKILL)
             told_after_kill = []
 
@@ -130,7 +130,8 @@ def test_a_repeat_with_the_same_id_goes_on_with_what_broke_off_and_ingests_once(
         pass
 
     def give_up(_name: str, done: int, total: int) -> None:
-        if done > total // 2:
+        # Far beyond what the way to a slow server may hold, which is lost.
+        if done > total * 3 // 4:
             raise GivenUp
 
     offsets: list[int] = []

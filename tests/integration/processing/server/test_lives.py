@@ -25,7 +25,15 @@ from mlops.processing.v1.processing_service_pb2_grpc import DataProcessingServic
 from tests.integration.ingestion.server.places import FolderPlace
 from tests.integration.ingestion.server.served import Mesh, bearing
 from tests.integration.processing.server.functions import HERE, plan_of, waiting
-from tests.integration.processing.server.served import ENDED, ServedProcessing, processing_beside, reason_of, refusal_of, served
+from tests.integration.processing.server.served import (
+    ENDED,
+    PATIENCE_S,
+    ServedProcessing,
+    processing_beside,
+    reason_of,
+    refusal_of,
+    served,
+)
 from tests.integration.runtime.waiting import eventually
 
 QUEUED, RUNNING, CANCELLING, SUCCEEDED, FAILED, CANCELLED = (
@@ -75,17 +83,18 @@ def work(batch):
     asked = cancelled(local, job.id)
 
     ended = local.ended(job.id)
-    assert (asked.state, ended.state) == (CANCELLING, CANCELLED)
+    # The answer tells how it stands after the request, by when it may have ended.
+    assert (asked.state in (CANCELLING, CANCELLED), ended.state) == (True, CANCELLED), asked
     assert [change.state for change in ended.state_history] == [QUEUED, RUNNING, CANCELLING, CANCELLED]
     assert not ended.HasField("error")
-    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: not is_alive(process), 60)
     assert local.log(job.id)[-1] == "cancelled"
     assert cancelled(local, job.id).state == CANCELLED
 
 
 def test_jobs_wait_in_the_order_of_their_priority(local: ServedProcessing, data: str, tmp_path: Path) -> None:
-    sign = tmp_path / "go"
-    running = [begun(local, waiting(sign), data, f"runs_{number}") for number in range(2)]
+    signs = [tmp_path / f"go_{number}" for number in range(2)]
+    running = [begun(local, waiting(sign), data, f"runs_{number}") for number, sign in enumerate(signs)]
     waits = [
         local.create(local.spec({"t": data}, "SELECT * FROM t", f"waits_{number}", priority=priority))
         for number, priority in enumerate((0, 5, -1, 0))
@@ -93,20 +102,26 @@ def test_jobs_wait_in_the_order_of_their_priority(local: ServedProcessing, data:
 
     status = local.stub.GetProcessingStatus(pb.GetProcessingStatusRequest(job_id=waits[0].id))
     gone = cancelled(local, waits[3].id)
-    sign.touch()
+    # One place alone gets free: two that get free together are taken by two jobs at the same moment.
+    signs[0].touch()
+    waited = [local.ended(job.id) for job in waits[:3]]
+    signs[1].touch()
 
     assert [job.id for job in status.running] == [job.id for job in running]
     assert [job.id for job in status.queued] == [waits[place].id for place in (1, 0, 3, 2)]
     assert (status.engines[0].running_jobs, status.engines[0].queued_jobs, status.concurrent_jobs) == (2, 4, 2)
     assert status.engines[0].is_available
     assert (status.job.id, status.job.state, gone.state) == (waits[0].id, QUEUED, CANCELLED)
-    ended = [local.ended(job.id) for job in (*running, *waits[:3])]
-    assert [job.state for job in ended] == [SUCCEEDED] * 5
-    assert ended[3].start_time.ToNanoseconds() < ended[2].start_time.ToNanoseconds() < ended[4].start_time.ToNanoseconds()
+    assert [job.state for job in (*waited, *(local.ended(job.id) for job in running))] == [SUCCEEDED] * 5
+    ordinary, urgent, idle = (job.start_time.ToNanoseconds() for job in waited)
+    assert urgent < ordinary < idle
 
 
 def test_a_job_that_takes_too_much_memory_fails_alone(local: ServedProcessing, data: str) -> None:
-    hog = plan_of("def work(batch):\n    kept = []\n    while True:\n        kept.append(b'x' * (8 << 20))")
+    # Not as fast as it can: it would have all of a machine that looks at it too late.
+    hog = plan_of(
+        "import time\ndef work(batch):\n    kept = []\n    while True:\n        kept.append(b'x' * (8 << 20))\n        time.sleep(0.02)"
+    )
     greedy = local.create(local.spec({"t": data}, plan=hog, output="never", resources={"memory_mib": 512}))
     modest = local.create(local.spec({"t": data}, "SELECT * FROM t", "modest"))
 
@@ -126,7 +141,7 @@ def test_what_does_not_fit_into_memory_is_spilled(local: ServedProcessing) -> No
 
     ended = local.run(spec)
 
-    assert ended.state == SUCCEEDED, ended
+    assert ended.state == SUCCEEDED, ended.error
     assert (ended.outputs[0].row_count, ended.peak_memory_bytes < 448 << 20) == (400_000, True)
 
 
@@ -254,8 +269,14 @@ def test_a_server_that_stops_gives_its_jobs_to_the_next_one(local: ServedProcess
 
 
 @contextmanager
-def own_process(local: ServedProcessing, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], grpc.Channel]]:
-    """A processing server in a process of its own, and a way to it."""
+def own_process(local: ServedProcessing, folder: Path, lease_s: int = 2) -> Iterator[tuple[subprocess.Popen[bytes], grpc.Channel]]:
+    """A processing server in a process of its own, and a way to it.
+
+    Args:
+        local: What is beside it.
+        folder: Its folder.
+        lease_s: After how long its jobs are lost. One that a busy machine stops for longer loses its own.
+    """
     # Each life has its own: gRPC shares what it knows of an address between channels, and long holds a dead one's against the next.
     address = f"unix:{folder}/{uuid.uuid4().hex[:8]}.sock"
     variables = {
@@ -266,7 +287,7 @@ def own_process(local: ServedProcessing, folder: Path) -> Iterator[tuple[subproc
         "MLMESH_INGESTION_ADDRESS": local.ingestion.server.address,
         "MLMESH_SERVICE_KEY_FILE": str(local.mesh.key_file),
         "MLMESH_PROCESSING_ALLOWS_PYTHON_FUNCTIONS": "true",
-        "MLMESH_PROCESSING_LEASE_S": "2",
+        "MLMESH_PROCESSING_LEASE_S": str(lease_s),
     }
     process = subprocess.Popen([sys.executable, "-m", "servers.processing"], env=variables, stderr=subprocess.DEVNULL)
     try:
@@ -292,20 +313,21 @@ def work(batch):
         time.sleep(0.02)
     return batch
 """
-    with own_process(local, folder) as (process, channel):
+    # Long enough that no life loses the job before it is killed, and each has one process of it.
+    with own_process(local, folder, lease_s=10) as (process, channel):
         request = pb.CreateProcessingJobRequest(spec=local.spec({"t": data}, plan=plan_of(source), output="survived"))
         job = DataProcessingServiceStub(channel).CreateProcessingJob(request, wait_for_ready=True)
         eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), 60)
         own, below = (psutil.Process(int(pid)) for pid in pids.read_text().split())
         process.send_signal(signal.SIGKILL)
         process.wait()
-        eventually(lambda: not is_alive(own))
+        eventually(lambda: not is_alive(own), 60)
         assert is_alive(below), "the kernel kills the job's process alone"
     sign.touch()
-    with own_process(local, folder) as (_, channel):
-        eventually(lambda: not is_alive(below))
+    with own_process(local, folder, lease_s=10) as (_, channel):
+        eventually(lambda: not is_alive(below), 60)
         stub = DataProcessingServiceStub(channel)
-        eventually(lambda: stub.GetProcessingJob(pb.GetProcessingJobRequest(id=job.id)).state in ENDED, 60)
+        eventually(lambda: stub.GetProcessingJob(pb.GetProcessingJobRequest(id=job.id)).state in ENDED, PATIENCE_S)
         ended = stub.GetProcessingJob(pb.GetProcessingJobRequest(id=job.id))
 
     assert (ended.state, ended.attempt) == (SUCCEEDED, 1), ended
