@@ -24,7 +24,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 
-def run_mlmesh(*arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+def run_mlmesh(*arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from mlmesh.cli import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env={**os.environ, **(environment or {})})
 
@@ -62,6 +62,9 @@ class WholeMesh:
 
     def pid(self, process: str) -> int | None:
         return next(one["pid"] for one in self.state["processes"] if one["name"] == process)
+
+    def process_state(self, process: str) -> str:
+        return next(str(one["state"]) for one in self.state["processes"] if one["name"] == process)
 
     def restarts(self, process: str) -> int:
         return next(int(one["restarts"]) for one in self.state["processes"] if one["name"] == process)

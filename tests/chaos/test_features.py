@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import random
-import signal
 import threading
 import uuid
 from collections import Counter
@@ -16,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,6 +21,8 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.chaos.conftest import PATIENCE
+from tests.chaos.victims import kill as kill_process
+from tests.chaos.victims import kill_server, orphans_of, workers_of
 from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import WholeMesh, whole_mesh
 
@@ -149,9 +148,13 @@ def test_jobs_end_and_answered_pushes_are_there_once_whatever_dies(mesh: WholeMe
         for kill in range(KILLS):
             kill_moment()
             if kill == 1:
-                kill_worker(mesh, chance)
+                # One that brings rows into the online store.
+                kill_process(chance.choice(eventually(lambda: workers_of(mesh, "features.data_process"), PATIENCE_S)))
             else:
-                kill_server(mesh, client)
+                kill_server(mesh, PATIENCE_S)
+                eventually(lambda: client.get(FEATURES).status_code == 200, PATIENCE_S)
+        # All that ended so far may have been training sets.
+        eventually(lambda: failures or len(jobs) >= 2, PATIENCE_S)
         stopped.set()
         for thread in threads:
             thread.join()
@@ -176,8 +179,7 @@ def test_jobs_end_and_answered_pushes_are_there_once_whatever_dies(mesh: WholeMe
     assert offline == {request_id: len(rows) for request_id, rows in pushed.items()}
     assert pushed
     assert {(each["view"], each["mode"]) for each in done} >= {("live", FULL), ("base", FULL)}, "both kinds of views were made anew"
-    lost = psutil.process_iter(["cmdline", "ppid"])
-    assert not [each for each in lost if each.info["ppid"] == 1 and "features.data_process" in " ".join(each.info["cmdline"] or [])]
+    eventually(lambda: not orphans_of(mesh, "features.data_process"))
 
 
 def test_of_pushes_at_the_same_time_the_newest_stays_in_whatever_order_they_come(mesh: WholeMesh) -> None:
@@ -204,32 +206,6 @@ def test_of_pushes_at_the_same_time_the_newest_stays_in_whatever_order_they_come
     with http(mesh) as client:
         assert newest_served(client, "live", range(1_000_000, 1_000_005)) == {1_000_000 + number: 495 + number for number in range(5)}
     assert sum(counts) == len(orders) * len(rows)
-
-
-def kill_server(mesh: WholeMesh, client: httpx.Client) -> None:
-    before = mesh.pid("control")
-    assert before is not None
-    os.kill(before, signal.SIGKILL)
-    eventually(lambda: mesh.pid("control") not in (None, before), PATIENCE_S)
-    eventually(lambda: client.get(FEATURES).status_code == 200, PATIENCE_S)
-
-
-def kill_worker(mesh: WholeMesh, chance: random.Random) -> None:
-    """Kills a process that brings rows into the online store."""
-    control = mesh.pid("control")
-    assert control is not None
-    workers: list[psutil.Process] = eventually(lambda: workers_of(control), PATIENCE_S)
-    chance.choice(workers).kill()
-
-
-def workers_of(control: int) -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(control).children(recursive=True):
-        try:
-            found += [child] if "features.data_process" in " ".join(child.cmdline()) else []
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def define(client: httpx.Client) -> None:

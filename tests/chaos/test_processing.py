@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 import uuid
 from typing import Any
 
 import httpx
-import psutil
 
+from tests.chaos.victims import kill as kill_process
+from tests.chaos.victims import kill_server, orphans_of, workers_of
 from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import WholeMesh
 
@@ -73,13 +72,11 @@ def test_every_job_ends_and_writes_once(mesh: WholeMesh) -> None:
             ended = len(taken) - len(open_jobs(client))
             wanted = chance.randint(1, 2)
             eventually(lambda ended=ended, wanted=wanted: failures or len(taken) - len(open_jobs(client)) >= ended + wanted, PATIENCE_S)
-            before = mesh.pid("control")
-            assert before is not None
-            workers = [child for child in psutil.Process(before).children(recursive=True) if "job_process" in " ".join(child.cmdline())]
-            victim = chance.choice(workers).pid if kill % 2 and workers else before
-            os.kill(victim, signal.SIGKILL)
-            if victim == before:
-                eventually(lambda before=before: mesh.pid("control") not in (None, before), PATIENCE_S)
+            workers = workers_of(mesh, "job_process")
+            if kill % 2 and workers:
+                kill_process(chance.choice(workers))
+            else:
+                kill_server(mesh, PATIENCE_S)
                 eventually(lambda: client.get("/api/v1/datasets").status_code == 200, PATIENCE_S)
         stopped.set()
         for caller in callers:
@@ -93,8 +90,7 @@ def test_every_job_ends_and_writes_once(mesh: WholeMesh) -> None:
             for output, count in zip(job["outputs"], (ROWS, ROWS // 2), strict=True):
                 dataset = client.get(f"/api/v1/datasets/{output['dataset']}").json()
                 assert (dataset["version"], dataset["row_count"]) == ("1", str(count)), (job, dataset)
-    lost = psutil.process_iter(["cmdline", "ppid"])
-    assert not [each for each in lost if each.info["ppid"] == 1 and "job_process" in " ".join(each.info["cmdline"] or [])]
+    eventually(lambda: not orphans_of(mesh, "job_process"))
 
 
 def http(mesh: WholeMesh) -> httpx.Client:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import uuid
 
 import httpx
 
+from tests.chaos.victims import kill_server
 from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import WholeMesh
 
 CALLERS = 3
 KILLS = 3
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def test_creations_that_are_repeated_through_kills_make_one_version_each(mesh: WholeMesh) -> None:
@@ -51,10 +50,7 @@ def test_creations_that_are_repeated_through_kills_make_one_version_each(mesh: W
     for _ in range(KILLS):
         reached = len(answered)
         eventually(lambda reached=reached: len(answered) > reached + 30 or failures, PATIENCE_S)
-        before = mesh.pid("control")
-        assert before is not None
-        os.kill(before, signal.SIGKILL)
-        eventually(lambda before=before: mesh.pid("control") not in (None, before), PATIENCE_S)
+        kill_server(mesh, PATIENCE_S)
     reached = len(answered)
     eventually(lambda: len(answered) > reached + 30 or failures, PATIENCE_S)
     stopped.set()

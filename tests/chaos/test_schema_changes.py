@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from tests.chaos.victims import kill, kill_server, workers_of
 from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import WholeMesh
 
@@ -27,10 +24,7 @@ def test_a_change_is_made_once_whenever_its_server_is_killed(mesh: WholeMesh, tm
         identifier = asked.json()["id"]
         # At once, while it works, and when it is about to end.
         eventually(lambda number=number, asked=identifier: int(look(mesh, asked)["rows_read"]) >= number * ROWS // 4, PATIENCE_S)
-        before = mesh.pid("control")
-        assert before is not None
-        os.kill(before, signal.SIGKILL)
-        eventually(lambda before=before: mesh.pid("control") not in (None, before), PATIENCE_S)
+        kill_server(mesh, PATIENCE_S)
 
         eventually(lambda identifier=identifier: look(mesh, identifier)["state"] in ENDED, PATIENCE_S)
 
@@ -52,8 +46,8 @@ def test_a_change_whose_process_is_killed_changes_nothing(mesh: WholeMesh, tmp_p
         renamed = {before["columns"][0]["name"]: f"killed-{number}"}
         identifier = mesh.request("POST", "/api/v1/datasets/changed/schema:change", json={"renamed_columns": renamed}).json()["id"]
         eventually(lambda asked=identifier: look(mesh, asked)["state"] != "JOB_STATE_QUEUED", PATIENCE_S)
-        for process in data_processes(mesh):
-            process.kill()
+        for process in workers_of(mesh, "servers.ingestion.data_process"):
+            kill(process)
         eventually(lambda asked=identifier: look(mesh, asked)["state"] in ENDED, PATIENCE_S)
         if look(mesh, identifier)["state"] == "JOB_STATE_FAILED":
             break
@@ -86,11 +80,3 @@ def look(mesh: WholeMesh, identifier: str) -> dict[str, Any]:
     answer = mesh.request("GET", f"/api/v1/data/ingestions/{identifier}")
     found: dict[str, Any] = answer.json() if answer.status_code == 200 else {"rows_read": 0, "state": ""}
     return found
-
-
-def data_processes(mesh: WholeMesh) -> list[psutil.Process]:
-    control = mesh.pid("control")
-    assert control is not None
-    running = psutil.process_iter(["cmdline"])
-    mine = {child.pid for child in psutil.Process(control).children(recursive=True)}
-    return [process for process in running if process.pid in mine and "servers.ingestion.data_process" in (process.info["cmdline"] or [])]

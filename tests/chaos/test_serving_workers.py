@@ -153,9 +153,13 @@ def test_health_tells_which_worker_is_away_and_that_the_other_serves(mesh: Whole
         found: dict[str, str] = next(component for component in components if component["component"] == "serving")
         return found
 
+    def is_told() -> bool:
+        # Of one answer: in the next one, on a busy machine, the other worker may be late as well.
+        found = serving()
+        return (found["state"], found["reason"]) == ("HEALTH_STATE_DEGRADED", "worker 1: no answer within 1 s")
+
     try:
-        eventually(lambda: serving()["state"] == "HEALTH_STATE_DEGRADED", PATIENCE_S)
-        assert serving()["reason"] == "worker 1: no answer within 1 s"
+        eventually(is_told, PATIENCE_S)
     finally:
         os.kill(worker, signal.SIGCONT)
     eventually(lambda: is_healthy(mesh), PATIENCE_S)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 
-import psutil
 from mlmesh.errors import MeshError
 from mlmesh.row_batches import Acknowledgement
 
+from tests.chaos.victims import kill as kill_process
+from tests.chaos.victims import kill_server, workers_of
 from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import WholeMesh
 
@@ -50,13 +49,12 @@ def test_every_row_is_in_the_dataset_once_and_acknowledged_in_order(mesh: WholeM
     for kill in range(KILLS):
         goal = len(acknowledged) + chance.randint(1, 30)
         eventually(lambda goal=goal: failures or len(acknowledged) >= min(goal, BATCHES - 20 - KILLS + kill), PATIENCE_S)  # noqa: B023
-        before = mesh.pid("control")
-        assert before is not None
-        workers = [child for child in psutil.Process(before).children(recursive=True) if "data_process" in " ".join(child.cmdline())]
-        victim = before if kill % 2 or not workers else chance.choice(workers).pid
-        os.kill(victim, signal.SIGKILL)
-        if victim == before:
-            eventually(lambda before=before: mesh.pid("control") not in (None, before), PATIENCE_S)
+        workers = workers_of(mesh, "data_process")
+        if kill % 2 or not workers:
+            # What it had acknowledged may arrive after its death, so that the next kill may come at once.
+            kill_server(mesh, PATIENCE_S)
+        else:
+            kill_process(chance.choice(workers))
     all_killed.set()
     sender.join()
 

@@ -28,7 +28,7 @@ MESSAGES = 200_000
 PARTITIONS = 4
 KILLS = 20
 BROKER_KILLS = (7, 14)
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from servers.runtime.free_ports import free_port
 from tools.contracts import layout
 from tools.contracts.reading import Contracts
 
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -84,7 +84,7 @@ def transcoder(contracts: Contracts, folder: Path) -> Iterator[Transcoder]:
             yield Transcoder(client=client, backend=backend)
     finally:
         envoy.terminate()
-        envoy.wait(10)
+        envoy.wait(60)
         server.stop(None).wait()
 
 

@@ -91,7 +91,7 @@ class EchoServicer(echo_pb2_grpc.EchoServiceServicer):
         fail(how)
         number = self.create()
         self.entered.set()
-        self.go_on.wait(10)
+        self.go_on.wait(60)
         how, self.fail_after = self.fail_after, ""
         fail(how)
         return pb.Thing(name=request.thing.name or f"thing-{number}", number=number)

@@ -137,7 +137,7 @@ class LaneTestServicer:
                 if request.how == "early":
                     return message("Answer")(text="early")
                 if request.how == "wait":
-                    self.go_on.wait(30)
+                    self.go_on.wait(60)
                 texts.append(request.text)
                 size += len(request.data)
             return message("Answer")(text=",".join(filter(None, texts)), count=size)
@@ -170,7 +170,7 @@ class LaneTestServicer:
                 name = name or request.text
                 self._fail(name)
                 if name == "wait":
-                    self.go_on.wait(30)
+                    self.go_on.wait(60)
                 size += len(request.body.data)
             return message("Answer")(text=name, count=size)
         finally:
@@ -197,7 +197,7 @@ class LaneTestServicer:
     def _answer(self, request: Any, context: Any) -> Any:
         self._fail(request.how)
         if request.how == "wait":
-            self.go_on.wait(30)
+            self.go_on.wait(60)
         if request.how == "metadata":
             context.send_initial_metadata((("x-initial", "first"), ("x-initial-bin", b"\x00\xff")))
             context.set_trailing_metadata((("x-trailing", "last"), ("x-trailing-bin", b"\xff\x00")))

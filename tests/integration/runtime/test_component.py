@@ -93,7 +93,7 @@ def test_a_dependency_that_hangs_neither_blocks_the_others_nor_piles_up_threads(
 
     def hang() -> None:
         hanging.append(threading.current_thread())
-        release.wait(20)
+        release.wait(120)
 
     dependencies = [Dependency("slow", hang, timeout_s=0.05), Dependency("switch", switch.check)]
     server = serve(dependencies=dependencies, settings={"dependency_interval_s": 0.05})
@@ -115,7 +115,8 @@ def test_the_time_of_the_last_change_stays_while_nothing_changes(serve: Callable
         checks.append(None)
         switch.check()
 
-    server = serve(dependencies=[Dependency("switch", check)], settings={"dependency_interval_s": 0.02})
+    # A check that is late would be a change.
+    server = serve(dependencies=[Dependency("switch", check, timeout_s=60)], settings={"dependency_interval_s": 0.02})
     first = eventually(lambda: (answer := status_of(server)).dependencies and answer)
     seen = len(checks)
     eventually(lambda: len(checks) > seen + 3)

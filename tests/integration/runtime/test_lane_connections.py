@@ -292,7 +292,7 @@ def test_an_endless_body_takes_no_memory_while_its_servicer_does_not_read(lane: 
     with contextlib.closing(Peer(lane.path, timeout_s=1)) as peer:
         peer.send(grpc_request(name, _ask(how="wait"))[:-5] if name == "Collect" else grpc_head(name))
         if name == "Collect":
-            assert servicer.entered.wait(10)
+            assert servicer.entered.wait(60)
         with _growing_at_most(2 * SOME_BYTES + 8 * (1 << 20)):
             sent = 0
             with contextlib.suppress(TimeoutError):
@@ -368,11 +368,12 @@ def test_a_deadline_ends_the_call_and_cancels_a_coroutine(lane: LaneServer, peer
     lane.servicer.was_cancelled.clear()
     lane.servicer.go_on.clear()
 
-    answer = peer.call(name, _ask(how="hang" if name == "Later" else "wait"), headers={"grpc-timeout": "50m"})
+    # Long enough for the coroutine to have begun: one that has not cannot tell that it was cancelled.
+    answer = peer.call(name, _ask(how="hang" if name == "Later" else "wait"), headers={"grpc-timeout": "500m"})
     lane.servicer.go_on.set()
 
     assert answer.grpc_status == 4
-    assert name == "One" or lane.servicer.was_cancelled.wait(10)
+    assert name == "One" or lane.servicer.was_cancelled.wait(60)
     assert eventually(lambda: lane.server._admission._running == 0)
 
 
@@ -381,9 +382,9 @@ def test_a_caller_who_leaves_cancels_a_coroutine(lane: LaneServer) -> None:
     lane.servicer.entered.clear()
     with contextlib.closing(lane.connect()) as peer:
         peer.send(grpc_request("Later", _ask(how="hang")))
-        assert lane.servicer.entered.wait(10)
+        assert lane.servicer.entered.wait(60)
 
-    assert lane.servicer.was_cancelled.wait(10)
+    assert lane.servicer.was_cancelled.wait(60)
 
 
 @pytest.mark.parametrize("how", ["leave", "close"])
@@ -395,9 +396,9 @@ def test_a_caller_who_leaves_half_way_ends_the_iteration_and_frees_its_thread(la
         assert peer.socket.recv(1)
         if how == "close":
             peer.socket.shutdown(1)
-            assert servicer.ended.wait(10)
+            assert servicer.ended.wait(60)
 
-    assert servicer.ended.wait(10)
+    assert servicer.ended.wait(60)
     assert eventually(lambda: lane.server._admission._running == 0)
 
 
@@ -449,12 +450,15 @@ def test_a_thousand_connections_are_served_and_let_go(lane: LaneServer) -> None:
 # The end.
 
 
-def test_a_stop_answers_what_has_arrived_and_then_closes() -> None:
+def test_a_stop_answers_what_has_arrived_and_then_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Half a second is what answers get that are being made, and this one waits for the test.
+    monkeypatch.setattr("servers.runtime.lane.listener._LAST_ANSWERS_S", 60)
     with lane_server() as lane, contextlib.closing(lane.connect()) as busy, contextlib.closing(lane.connect()) as idle:
         lane.servicer.go_on.clear()
         assert idle.call("One", _ask(text="x")).grpc_status == 0
+        lane.servicer.entered.clear()
         busy.send(grpc_request("One", _ask(how="wait", text="last")))
-        assert lane.servicer.entered.wait(10)
+        assert lane.servicer.entered.wait(60)
         assert lane.server._lane is not None
         stop = threading.Thread(target=lane.server._lane.close)
         stop.start()
@@ -468,7 +472,7 @@ def test_a_stop_answers_what_has_arrived_and_then_closes() -> None:
         assert answer.message("Answer").text == "last"
         assert answer.headers["connection"] == "close"
         assert busy.is_closed()
-        stop.join(10)
+        stop.join(60)
         assert not stop.is_alive()
 
 

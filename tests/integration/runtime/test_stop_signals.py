@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 # Sends SIGTERM before each step of the interpreter inside of `wait`, one wait a step, and last while it blocks.
-# A wait that misses the signal gets a second one from the timer, which kills.
+# A wait that misses the signal gets a second one from the timer, which kills. So the timer has to be slower than any machine.
 EVERY_STEP = """
 import itertools, os, signal, sys, threading
 from servers.runtime.stop_signals import StopSignals
@@ -28,7 +28,7 @@ for interrupted in itertools.count(1):
                 stop()
         return trace
 
-    timer = threading.Timer(1, stop)
+    timer = threading.Timer(5, stop)
     timer.start()
     sys.settrace(trace)
     signals.wait()

@@ -243,7 +243,7 @@ def test_of_many_at_once_one_claims(engine: Engine, clock: Clock) -> None:
         key, barrier = replace(KEY, request_id=f"round-{round_number}"), threading.Barrier(8)
 
         def claim(owner: Owner, key: ReplayKey = key, barrier: threading.Barrier = barrier) -> Replay:
-            barrier.wait(10)
+            barrier.wait(60)
             return owner.claim(key)
 
         with ThreadPoolExecutor(8) as pool:

@@ -19,8 +19,6 @@ from servers.runtime.peers import open_channel
 from servers.runtime.server import ListenError
 from servers.runtime.settings import ServerSettings
 
-NOW = datetime.datetime.now(datetime.UTC)
-
 
 @dataclass(frozen=True)
 class Authority:
@@ -45,14 +43,16 @@ class Authority:
 
 def _signed(name: str, key: Any, *, issuer: x509.Name | None, signer: Any, is_authority: bool) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    # Not when this module is imported, which is long before its tests run where there are thousands of others.
+    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer or subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - datetime.timedelta(minutes=1))
-        .not_valid_after(NOW + datetime.timedelta(hours=1))
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(signer, hashes.SHA256())
@@ -74,7 +74,7 @@ def ours(tmp_path: Path) -> Authority:
 
 def ping(address: str, pb: Any, echo_grpc: Any, **settings: Any) -> None:
     with open_channel(address, settings=ServerSettings(**settings), patience_s=0) as channel:
-        echo_grpc.EchoServiceStub(channel).Ping(pb.PingRequest(), timeout=5)
+        echo_grpc.EchoServiceStub(channel).Ping(pb.PingRequest(), timeout=30)
 
 
 def test_a_peer_that_trusts_the_authority_is_served_over_tls(serve: Callable[..., Any], ours: Authority, pb: Any, echo_grpc: Any) -> None:

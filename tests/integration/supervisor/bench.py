@@ -13,10 +13,13 @@ import pytest
 
 from servers.runtime.processes import HttpProbe, Process
 from servers.runtime.supervision_limits import SupervisionLimits
-from servers.runtime.supervisor import ProcessState, Supervisor
+from servers.runtime.supervisor import ProcessState, StartFailed, Supervisor
 
 SMALL_SERVER = Path(__file__).with_name("small_server.py")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+
+_NO_ANSWER = ("not asked yet", "does not exist yet", "UNAVAILABLE", "DEADLINE_EXCEEDED", "refused", "TimeoutError")
+"""What a supervisor says of a process that has not answered."""
 
 
 async def until(is_true: Callable[[], bool], what: str) -> None:
@@ -55,7 +58,7 @@ class Bench:
             environment=dict(os.environ),
             working_dir=self.folder,
             log_dir=self.folder,
-            limits=SupervisionLimits(**{"stop_grace_s": 5.0, "start_timeout_s": PATIENCE_S, **limits}),
+            limits=SupervisionLimits(**{"stop_grace_s": 30.0, "start_timeout_s": PATIENCE_S, **limits}),
         )
         try:
             if start:
@@ -63,6 +66,17 @@ class Bench:
             yield supervisor
         finally:
             await supervisor.stop()
+
+    async def why_not_started(self, process: Process) -> str:
+        """Starts a process that never becomes healthy, and says what the start failed for: an answer of the process itself."""
+        # On a busy machine a process may not even listen when its time is over; then it gets more.
+        for start_timeout_s in (1.5, 6.0, PATIENCE_S):
+            async with self.supervise(process, start=False, start_timeout_s=start_timeout_s) as supervisor:
+                with pytest.raises(StartFailed, match=rf"{process.name} was not healthy {start_timeout_s:g} s after its start") as failure:
+                    await supervisor.start()
+            if not any(nothing in str(failure.value) for nothing in _NO_ANSWER):
+                break
+        return str(failure.value)
 
     def events(self) -> list[str]:
         return self.journal.read_text().splitlines() if self.journal.exists() else []

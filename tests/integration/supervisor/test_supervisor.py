@@ -85,9 +85,7 @@ def test_a_start_fails_with_the_reason_and_the_last_words_of_the_process_that_en
 
 def test_a_start_fails_when_a_process_does_not_become_healthy_in_time(bench: Bench) -> None:
     async def scenario() -> None:
-        async with bench.supervise(bench.server("a", "--never-ready"), start=False, start_timeout_s=1.5) as supervisor:
-            with pytest.raises(StartFailed, match=r"a was not healthy 1.5 s after its start \(GET /ready: 503"):
-                await supervisor.start()
+        assert "(GET /ready: 503" in await bench.why_not_started(bench.server("a", "--never-ready"))
 
     asyncio.run(scenario())
 
@@ -96,9 +94,7 @@ def test_a_server_that_answers_something_else_is_not_healthy(bench: Bench) -> No
     async def scenario() -> None:
         server = bench.server("a")
         told = replace(server, probes=(HttpProbe(server.probes[0].socket, "/listeners", expected="goodbye"),))
-        async with bench.supervise(told, start=False, start_timeout_s=1.5) as supervisor:
-            with pytest.raises(StartFailed, match="GET /listeners does not say goodbye"):
-                await supervisor.start()
+        assert "GET /listeners does not say goodbye" in await bench.why_not_started(told)
 
     asyncio.run(scenario())
 
@@ -119,7 +115,8 @@ def test_a_process_that_hangs_is_killed_and_restarted(bench: Bench) -> None:
             pid = supervisor.statuses[0].pid
             assert pid is not None
             os.kill(pid, signal.SIGSTOP)
-            await until(lambda: supervisor.statuses[0].restarts == 1 and all_healthy(supervisor), "the restart")
+            # On a busy machine the one that takes its place may be too late with an answer as well.
+            await until(lambda: supervisor.statuses[0].restarts >= 1 and all_healthy(supervisor), "the restart")
             assert supervisor.statuses[0].last_exit.startswith("did not answer for 0.5 s")
             assert not is_running(pid)
 
@@ -211,9 +208,7 @@ def test_the_health_of_a_grpc_server_is_that_of_the_named_service(bench: Bench) 
     async def scenario() -> None:
         async with bench.supervise(table("SERVING")) as supervisor:
             assert all_healthy(supervisor)
-        async with bench.supervise(table("NOT_SERVING"), start=False, start_timeout_s=4) as supervisor:
-            with pytest.raises(StartFailed, match=r"mlops\.X is NOT_SERVING"):
-                await supervisor.start()
+        assert "mlops.X is NOT_SERVING" in await bench.why_not_started(table("NOT_SERVING"))
 
     asyncio.run(scenario())
 

@@ -341,7 +341,7 @@ def test_of_many_at_once_each_gets_other_tasks(engine: Engine, clock: Clock) -> 
     barrier = threading.Barrier(8)
 
     def take(number: int) -> list[str]:
-        barrier.wait(10)
+        barrier.wait(60)
         taken: list[str] = []
         while leases := claim(tasks, f"owner-{number}", limit=3):
             taken += ids(leases)
@@ -364,7 +364,7 @@ def test_of_many_who_take_over_at_once_one_does(engine: Engine, tasks: TaskTable
         barrier = threading.Barrier(8)
 
         def take(number: int, barrier: threading.Barrier = barrier) -> int:
-            barrier.wait(10)
+            barrier.wait(60)
             return len(claim(tasks, f"owner-{number}"))
 
         with ThreadPoolExecutor(8) as pool:

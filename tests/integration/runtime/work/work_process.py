@@ -13,7 +13,8 @@ from servers.runtime.database import open_database
 from servers.runtime.settings import ServerSettings
 from servers.runtime.work import Result, Run, TaskTable, Workers, WorkSettings
 
-SETTINGS = WorkSettings(threads=1, lease_s=1.5, poll_interval_s=0.05)
+# A lease that is renewed in time on a busy machine too: what runs out, the other process takes.
+SETTINGS = WorkSettings(threads=1, lease_s=6, poll_interval_s=0.05)
 
 
 def main(folder: str, url: str, owner: str, way: str) -> None:
