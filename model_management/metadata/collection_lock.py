@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,9 @@ __all__ = ["database_lock"]
 
 WAIT_S = 120
 """How long MySQL waits for the lock, in seconds; the others wait as long as its holder lives."""
+
+_PLACES = threading.BoundedSemaphore(4)
+"""Each keeps a connection for the lock while its block needs another: of too many the pool would have none left for any of them."""
 
 
 @contextmanager
@@ -38,12 +42,12 @@ def database_lock(engine: Engine, *, exclusive: bool) -> Iterator[None]:
             os.close(descriptor)
     elif engine.dialect.name == "postgresql":
         function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-        with engine.begin() as connection:
+        with _PLACES, engine.begin() as connection:
             connection.execute(text(f"SELECT {function}(hashtext('registry.collection'), hashtext(current_schema()))"))
             yield
     else:
         name = {"name": f"registry-{hashlib.sha256(str(engine.url.database).encode()).hexdigest()[:32]}"}
-        with engine.connect() as connection:
+        with _PLACES, engine.connect() as connection:
             if connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), {**name, "seconds": WAIT_S}).scalar() != 1:
                 raise MetadataUnavailable(f"garbage collection has been running for {WAIT_S} s; try again later")
             try:

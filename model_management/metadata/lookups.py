@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_management.errors import AliasNotFound, ModelNotFound, VersionNotFound
+from model_management.errors import AliasNotFound, ModelNotFound, VersionNotFound, VersionNotReady
 from model_management.metadata import transitions
 from model_management.metadata.records import Transaction
 from model_management.model import ModelVersion, RegisteredModel, Stage, VersionState
@@ -43,7 +43,7 @@ def find_version(transaction: Transaction, project: str, model: str, number: int
 
 def resolve(transaction: Transaction, project: str, model: str, number: int | None, alias: str | None, stage: Stage | None) -> ModelVersion:
     """Return the version that a number, an alias or a stage stands for; see `MetadataBackend.resolve_version`."""
-    owner = find_model(transaction, project, model)
+    asked, owner = number, find_model(transaction, project, model)
     if alias is not None and alias not in {"", LATEST}:
         if alias not in owner.aliases:
             raise AliasNotFound(project, model, alias, owner.aliases)
@@ -51,8 +51,14 @@ def resolve(transaction: Transaction, project: str, model: str, number: int | No
     elif not number and stage is None and alias != LATEST:
         number = owner.aliases.get(_DEFAULT_ALIAS)
     if number:
-        found = find_version(transaction, project, model, number)
-        transitions.require_ready(found)
+        try:
+            found = find_version(transaction, project, model, number)
+            transitions.require_ready(found)
+        except (VersionNotFound, VersionNotReady):
+            if number == asked or find_model(transaction, project, model).aliases.get(alias or _DEFAULT_ALIAS) == number:
+                raise
+            # The alias went to another one between the two looks.
+            return resolve(transaction, project, model, asked, alias, stage)
         return found
     newest = transaction.newest_ready(project, model, None if stage is None else Stage.parse(stage))
     if newest is None:

@@ -179,6 +179,9 @@ def purge(
     """Take away what was deleted or FAILED long ago, and give up what has been PENDING for too long."""
     gone = connection.execute(select(VERSIONS.c.id, VERSIONS.c.model_id).join_from(VERSIONS, MODELS).where(_is_purgeable(before))).all()
     ids = {row.id for row in gone}
+    for batch in _batches(sorted({row.model_id for row in gone})):
+        # Whoever adds or restores a version has its model, too: so what is counted stays.
+        connection.execute(select(MODELS.c.id).where(MODELS.c.id.in_(batch)).order_by(MODELS.c.id).with_for_update()).all()
     models = connection.execute(select(MODELS).where(MODELS.c.delete_time < before).with_for_update()).all()
     is_stale = and_(VERSIONS.c.state == VersionState.PENDING.value, VERSIONS.c.update_time < pending_before)
     stale = [row for row in connection.execute(VERSION_ROWS.where(is_stale)).all() if row.id not in ids]

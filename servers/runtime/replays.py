@@ -240,12 +240,15 @@ class ReplayStore:
         Returns:
             How many were deleted.
         """
+        is_old = replays.c.create_time < self._clock() - _KEPT
         with begin_write(self._engine) as connection:
-            old = select(replays.c.subject, replays.c.method, replays.c.request_id).where(replays.c.create_time < self._clock() - _KEPT)
+            old = select(replays.c.subject, replays.c.method, replays.c.request_id).where(is_old)
             keys = [tuple(row) for row in connection.execute(old.limit(_PURGE_BATCH))]
-            if keys:
-                connection.execute(delete(replays).where(tuple_(replays.c.subject, replays.c.method, replays.c.request_id).in_(keys)))
-        return len(keys)
+            if not keys:
+                return 0
+            # One of them may have been claimed anew since.
+            found = tuple_(replays.c.subject, replays.c.method, replays.c.request_id).in_(keys)
+            return connection.execute(delete(replays).where(is_old, found)).rowcount
 
     def _forget(self, key: ReplayKey) -> None:
         with self._lock:

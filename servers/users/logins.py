@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection, Engine
 
@@ -131,9 +132,13 @@ class Logins:
         """
         limits = checked_scopes(scopes)
         name = username.strip().lower()
-        if not self._is_password(name, password):
-            raise InvalidCredentials
-        return self._signed(write(self._engine, lambda connection: self._begin(connection, name, limits)))
+        while True:
+            verified = self._verified(name, password)
+            if verified is None:
+                raise InvalidCredentials
+            begin = partial(self._begin, username=name, scopes=limits, verified=verified)
+            if (begun := write(self._engine, begin)) is not None:
+                return self._signed(begun)
 
     def with_refresh_token(self, text: str, scopes: Collection[str] = ()) -> Tokens:
         """Continues a session. The token is used up; the answer has the next.
@@ -208,13 +213,16 @@ class Logins:
         if user is None or user.kind is UserKind.SERVICE:
             raise PasswordNotAllowed(caller.display_name)
         check_new_password(new, user.username, "new_password")
-        if not self._is_password(user.username, current):
+        verified = self._verified(user.username, current)
+        if verified is None:
             raise WrongPassword
         with self._passwords.turn():
             password_hash = self._passwords.hash(new)
 
         def apply(connection: Connection) -> None:
-            user_rows.write_password_hash(connection, user.id, password_hash)
+            if not user_rows.write_password_hash(connection, user.id, password_hash, instead_of=verified):
+                # Somebody has set another one meanwhile.
+                raise WrongPassword
             user_rows.clear_attempts(connection, login_key(user.username))
             self._withdrawal.of_sessions(connection, user.id, self._clock(), except_group=caller.session_id)
 
@@ -234,8 +242,12 @@ class Logins:
             raise RefreshTokenInvalid
         return user, session.id if session is not None else key.id if key is not None else ""
 
-    def _is_password(self, username: str, password: str) -> bool:
-        """Checks a password; counts it where it is wrong. Takes as long for names that nobody has."""
+    def _verified(self, username: str, password: str) -> str | None:
+        """Checks a password; counts it where it is wrong. Takes as long for names that nobody has.
+
+        Returns:
+            The hash by which it is right; None where it is wrong.
+        """
         key = login_key(username)
         with self._passwords.turn():
             # Read while it is our turn: of many guesses at the same moment only those that hash right now can be beyond the limit.
@@ -253,13 +265,14 @@ class Logins:
                 self._engine,
                 lambda connection: user_rows.record_failure(connection, key, lambda before: after_failure(self._lockout, before, now)),
             )
-            return False
+            return None
         if newer is not None and found is not None:
-            user_id, password_hash = found[0], newer
-            write(self._engine, lambda connection: user_rows.write_password_hash(connection, user_id, password_hash))
-        return True
+            replace = partial(user_rows.write_password_hash, user_id=found[0], password_hash=newer, instead_of=stored)
+            return newer if write(self._engine, replace) else stored
+        return stored
 
-    def _begin(self, connection: Connection, username: str, scopes: tuple[str, ...]) -> _Unsigned:
+    def _begin(self, connection: Connection, username: str, scopes: tuple[str, ...], verified: str) -> _Unsigned | None:
+        """Begins a session; None where the password is no longer the one that was verified."""
         now = self._clock()
         user = user_rows.find_user(connection, username, lock=True)
         if user is None or user.username != username or user.is_disabled:
@@ -267,6 +280,8 @@ class Logins:
         attempts = user_rows.attempts_of(connection, login_key(username), lock=True)
         if attempts is not None and attempts.is_locked(now):
             raise InvalidCredentials
+        if user_rows.password_hash_of(connection, username) != (user.id, verified):
+            return None
         if attempts is not None:
             user_rows.clear_attempts(connection, login_key(username))
         user_rows.write_login_time(connection, user.id, now)

@@ -175,6 +175,8 @@ class SigningKeys:
         if signer is None:
             # The first start, or another sealing key than before: tokens signed so far stay valid, new ones need a new key.
             self._add_key(rows, now, is_urgent=True)
+            # Another server may have been faster, with a key of a later moment.
+            now = self._clock()
             rows = self._live_rows(now)
             signer = self._signer_of(rows, now)
             if signer is None:

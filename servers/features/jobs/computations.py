@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 from mlops.common.v1 import job_pb2
 from mlops.processing.v1 import processing_job_pb2 as job_pb
 
-from servers.features.jobs.errors import ComputationCancelled, ComputationFailed
+from servers.features.jobs.errors import ComputationCancelled, ComputationFailed, FeatureJobTimedOut
 from servers.features.peers.processing_peer import ProcessingPeer
 from servers.runtime.errors import DomainError
 from servers.runtime.peer_calls import Check, error_of_status, wait
+from servers.runtime.work import Cancelled
 
 _LOGGER = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.1
@@ -38,6 +40,21 @@ class Computations:
     def __init__(self, peer: ProcessingPeer, pause: Callable[[float, Check], None] = wait) -> None:
         self._peer = peer
         self._pause = pause
+
+    def begun(self, project: str, begin: Callable[[Check | None], job_pb.ProcessingJob], check: Check) -> str:
+        """Has a job begun, and returns its id. One that is begun while a check raises is cancelled: the call goes on without its caller.
+
+        Args:
+            project: Where.
+            begin: Asks the server; each time it is called, for the same job.
+            check: Raises where nobody wants the job any more.
+        """
+        try:
+            return begin(check).id
+        except (Cancelled, FeatureJobTimedOut):
+            with suppress(DomainError):
+                self.cancel(project, begin(None).id)
+            raise
 
     def ended(self, project: str, job_id: str, check: Check) -> job_pb.ProcessingJob:
         """Waits for a job and returns it as it ended."""

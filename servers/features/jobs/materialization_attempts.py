@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from mlops.processing.v1 import processing_job_pb2 as job_pb
@@ -121,9 +122,10 @@ class MaterializationAttempts:
 
     def _begun(self, work: Materialization, view: ViewVersion, check: Check) -> str:
         mode = job_pb.RUN_MODE_FULL if work.mode is MaterializeMode.FULL else job_pb.RUN_MODE_INCREMENTAL
+        begin = partial(self._tools.processing.run_pipeline, view.project, view.pipeline, mode, request_id_of(work.id, "run"))
         while True:
             try:
-                return str(self._tools.processing.run_pipeline(view.project, view.pipeline, mode, request_id_of(work.id, "run"), check).id)
+                return self._tools.computations.begun(view.project, begin, check)
             except DomainError as error:
                 if error.reason != _PIPELINE_RUNNING:
                     raise

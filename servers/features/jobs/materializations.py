@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
@@ -169,8 +170,14 @@ class Schedule:
         next_time = now + interval if view.spec.HasField("materialize_interval") else None
 
         def take(connection: Connection) -> None:
-            # Of several servers one adds it; the others wait for that here, and then find one that has not ended.
+            # Of several servers one adds it; the others wait for that here.
             self._materializing.enqueue(connection, self._materializing.scheduled(view))
-            self._online_states.schedule(connection, view_version_id, next_time)
+            if not self._online_states.take_due(connection, view_version_id, now, next_time):
+                raise _TakenByAnother
 
-        write(self._engine, take)
+        with suppress(_TakenByAnother):
+            write(self._engine, take)
+
+
+class _TakenByAnother(Exception):
+    """Another server has asked for a materialisation whose time had come."""

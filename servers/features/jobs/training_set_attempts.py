@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mlops.features.v1 import feature_job_service_pb2 as pb
 from mlops.processing.v1 import processing_job_pb2 as job_pb
 from sqlalchemy import Connection, Engine
@@ -75,7 +77,8 @@ class TrainingSetAttempts:
 
     def _begun(self, work: NewTrainingSet, check: Check) -> str:
         name, request_id, labels = f"training set {work.spec.dataset}", request_id_of(work.id, "job"), {"training_set": work.id}
-        return str(self._processing.create_job(work.project, work.job, name, request_id, labels, check).id)
+        begin = partial(self._processing.create_job, work.project, work.job, name, request_id, labels)
+        return self._computations.begun(work.project, begin, check)
 
     def _leak_report(self, work: NewTrainingSet, written: dict[str, job_pb.OutputResult], check: Check) -> tuple[pb.ViewLeaks, ...]:
         name = work.reading.leaks_dataset

@@ -68,8 +68,9 @@ class Definitions:
                     found[read.view, 0] = read
             for name, version in pairs:
                 if (name, version) not in found:
+                    # Where the newest is wanted, this finds one that was made since the look before.
                     newest = connection.execute(select(views.c.version).where(view_rows.is_view(project, name))).scalar_one_or_none()
-                    raise ViewNotFound(project, name) if newest is None else ViewVersionNotFound(name, version, newest)
+                    raise ViewNotFound(project, name) if newest is None or not version else ViewVersionNotFound(name, version, newest)
         return {pair: found[pair] for pair in pairs}
 
     def view_version_by_id(self, version_id: str) -> ViewVersion:
@@ -99,8 +100,9 @@ class Definitions:
             row = connection.execute(query.where(is_wanted)).mappings().one_or_none()
             if row is not None:
                 return service_rows.version_of(row)
+            # Where the newest is wanted, this finds one that was made since the look before.
             newest = connection.execute(select(services.c.version).where(service_rows.is_service(project, name))).scalar_one_or_none()
-        raise ServiceNotFound(project, name) if newest is None else ServiceVersionNotFound(name, version, newest)
+        raise ServiceNotFound(project, name) if newest is None or not version else ServiceVersionNotFound(name, version, newest)
 
     def service_uses(self, view_id: str, limit: int) -> list[ServiceUse]:
         """Returns the versions of services that have features of a view, the newest first."""

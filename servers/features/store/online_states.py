@@ -188,6 +188,11 @@ class OnlineStates:
         """Keeps when a version is materialised next by itself; None where it no longer is."""
         _change(connection, view_version_id, {"next_materialize_time": next_time})
 
+    def take_due(self, connection: Connection, view_version_id: str, now: datetime, next_time: datetime | None) -> bool:
+        """Keeps when a version whose time has come is materialised after that; returns False where somebody else did."""
+        is_due = online_states.c.next_materialize_time <= now
+        return _change(connection, view_version_id, {"next_materialize_time": next_time}, is_due)
+
 
 def _written(rows: int, newest_event_time: datetime | None) -> dict[str, Any]:
     values: dict[str, Any] = {"written_rows": online_states.c.written_rows + rows}

@@ -65,8 +65,9 @@ class Services:
             row = connection.execute(select(*COLUMNS).select_from(VERSIONS).where(is_wanted)).mappings().one_or_none()
             if row is not None:
                 return service_of(row, labels_of(connection, service_labels, [row["id"]])[row["id"]])
+            # Where the newest is wanted, this finds one that was made since the look before.
             newest = connection.execute(select(services.c.version).where(is_service(project, name))).scalar_one_or_none()
-        raise ServiceNotFound(project, name) if newest is None else ServiceVersionNotFound(name, version, newest)
+        raise ServiceNotFound(project, name) if newest is None or not version else ServiceVersionNotFound(name, version, newest)
 
     def page(self, project: str, listing: Listing) -> tuple[list[Service], str]:
         """Returns a page of a project's services, and the token of the next one.

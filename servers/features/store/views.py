@@ -91,8 +91,9 @@ class Views:
             row = connection.execute(query).mappings().one_or_none()
             if row is not None:
                 return view_of(row, labels_of(connection, view_labels, [row["id"]])[row["id"]])
+            # Where the newest is wanted, this finds one that was made since the look before.
             newest = connection.execute(select(views.c.version).where(is_view(project, name))).scalar_one_or_none()
-        raise ViewNotFound(project, name) if newest is None else ViewVersionNotFound(name, version, newest)
+        raise ViewNotFound(project, name) if newest is None or not version else ViewVersionNotFound(name, version, newest)
 
     def page(self, project: str, query: str, listing: Listing) -> tuple[list[View], str]:
         """Returns a page of a project's views, and the token of the next one.

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from aip_filter import Field, Schema
 from servers.ingestion.store.tables import subscriptions
@@ -51,11 +50,8 @@ class Subscriptions:
         same_group = and_(subscriptions.c.cluster == new.cluster, subscriptions.c.consumer_group == new.group)
         if connection.execute(select(subscriptions.c.name).where(same_group)).first() is not None:
             raise ConsumerGroupTaken(new.cluster, new.group)
-        try:
-            connection.execute(insert(subscriptions).values(_new_row(new)))
-        except IntegrityError:
-            # Somebody was faster, in between; which of both it was, a repeat says.
-            raise SubscriptionExists(new.project, new.name) from None
+        # Where somebody was faster in between, the transaction runs again, and says which of both it is.
+        connection.execute(insert(subscriptions).values(_new_row(new)))
 
     def get(self, project: str, name: str) -> Subscription:
         """Returns a subscription as it stands.

@@ -140,7 +140,12 @@ class RightsToWrite:
         # Two at once could claim each other's.
         with self._claiming:
             write(self._engine, lambda connection: self._tasks.enqueue(connection, new))
-            (lease,) = self._tasks.claim(self._owner, [self._kind], lease_s=_LEASE_S)
+            while True:
+                (lease,) = self._tasks.claim(self._owner, [self._kind], lease_s=_LEASE_S)
+                if lease.task.task_id == new.task_id:
+                    break
+                # Left by a stream whose claim failed.
+                self._tasks.end_cancelled(lease)
         return self._holds.add(lease)
 
     def _end_older(self, own: Task, right: RightToWrite, check: Callable[[], None]) -> None:

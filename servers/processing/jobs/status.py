@@ -69,6 +69,7 @@ def processing_status(project: str, job_id: str, standing: Standing, jobs: Jobs,
         EngineStatus(kind, availability(kind, EngineSettings(address=where[kind])), loads.get(kind.value, EngineLoad()))
         for kind in EngineKind
     ]
-    return ProcessingStatus(
-        engines, settings.concurrent_jobs, standing.running(project, _MOST_JOBS), standing.queued(project, _MOST_JOBS), job
-    )
+    # In this order, so that one which begins meanwhile is in one of both.
+    waiting, running = standing.queued(project, _MOST_JOBS), standing.running(project, _MOST_JOBS)
+    begun = {one.id for one in running}
+    return ProcessingStatus(engines, settings.concurrent_jobs, running, [one for one in waiting if one.id not in begun], job)

@@ -63,7 +63,7 @@ class Working:
 
     def _work(self, run: Run) -> Result:
         tools, attempt = self._tools, Attempt(run.task_id, str(uuid.uuid4()))
-        failures = tools.jobs.begin(attempt, self._clock())
+        failures = tools.jobs.begin(attempt, self._clock(), run.hold)
         log = JobLog(run.task_id, self._logs, self._clock)
         job = tools.jobs.work_of(run.task_id)
         log.say(f"attempt {failures + 1} of {job.spec.max_attempts} begins on {kind_of(job.spec).value}")

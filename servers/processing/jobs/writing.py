@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,14 +155,25 @@ class OutputWriter:
         self._take_over(index, ended)
 
     def _begun(self, index: int, output: JobOutput) -> str:
+        try:
+            return self._taken(index, output, self._check)
+        except (Cancelled, JobTimedOut):
+            # The call goes on without this thread; by its request id the ingestion is known that it begins.
+            with suppress(DomainError):
+                ingestion_id = self._taken(index, output, _Patience(_STOP_PATIENCE_S).check)
+                self._keep(index, ingestion_id=ingestion_id)
+                self._stop(index, ingestion_id)
+            raise
+
+    def _taken(self, index: int, output: JobOutput, check: Check) -> str:
         state = self._states[index]
         request_id = str(uuid.uuid5(_NAMESPACE, f"{self._job.id}/{output.dataset}/{state.round}"))
         try:
-            return self._peer.ingest(self._job.project, output, state.upload_id, request_id, self._check)
+            return self._peer.ingest(self._job.project, output, state.upload_id, request_id, check)
         except DomainError as error:
             if error.reason not in _TAKEN_OR_GONE:
                 raise
-            found = self._peer.find(self._job.project, output.dataset, self._name(index), self._job.create_time, self._check)
+            found = self._peer.find(self._job.project, output.dataset, self._name(index), self._job.create_time, check)
             if found:
                 return found
             self._let_go()

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from servers.processing.jobs.checking import Checking
 from servers.processing.jobs.jobs import JobRequest, Processing
-from servers.processing.pipelines.errors import PipelineExists, PipelineNotFound, PipelineNotRun
+from servers.processing.pipelines.errors import PipelineChanged, PipelineExists, PipelineNotFound, PipelineNotRun
 from servers.processing.pipelines.records import (
     NewPipeline,
     OutputQuality,
@@ -212,10 +212,21 @@ class PipelineManagement:
             PipelineRunning: A job runs it.
             DomainError: What is wrong with it now.
         """
+        while True:
+            try:
+                return self._run(project, name, mode, caller, check)
+            except PipelineChanged:
+                # Another one ran, or the pipeline is another one, since its inputs were looked at.
+                check()
+
+    def _run(self, project: str, name: str, mode: RunMode, caller: Principal, check: Callable[[], None]) -> Job:
         pipeline = self._pipelines.get(project, name)
 
         def keep(connection: Connection, job_id: str) -> None:
             base = self._pipelines.begin_run(connection, pipeline, job_id)
+            if base != pipeline.checkpoint:
+                # The outputs may be of newer versions of the inputs than those that were pinned.
+                raise PipelineChanged(name)
             request = RunRequest(
                 is_check=False,
                 mode=mode,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -109,8 +109,13 @@ class Jobs:
             rows, token = read_page(connection, LIST, listing, jobs.c.project == project, scope=project)
             return jobs_of(connection, rows), token
 
-    def begin(self, attempt: Attempt, now: datetime) -> int:
+    def begin(self, attempt: Attempt, now: datetime, hold: Callable[[Connection], None]) -> int:
         """Takes a job over for an attempt.
+
+        Args:
+            attempt: The attempt.
+            now: The time.
+            hold: Called first in the transaction: raises where the task is another worker's, whose attempt this one must not overtake.
 
         Returns:
             How many attempts have failed before.
@@ -120,6 +125,7 @@ class Jobs:
         """
 
         def take(connection: Connection) -> int:
+            hold(connection)
             row = _open_row(connection, attempt.job_id)
             history = list(row["history"])
             if history[-1]["state"] == JobState.RUNNING:

@@ -54,7 +54,9 @@ class Workers:
         self._holds = Holds(tasks, owner, self._settings.lease_s, clock)
         self._stopping = threading.Event()
         self._claims = Repeated("work-claims", self._claim, self._settings.poll_interval_s)
-        self._leases = Repeated("work-leases", self._look_after_leases, self._settings.lease_s / 3)
+        self._leases = Repeated("work-leases", self._holds.renew, self._settings.lease_s / 3)
+        # Apart: who waits for a row that somebody holds must not lose the leases of all that runs here.
+        self._losses = Repeated("work-losses", self._end_lost, self._settings.lease_s / 3)
         self._purges = Repeated("work-purges", self._purge, _PURGE_INTERVAL_S)
         self._end_watch: Callable[[], None] = lambda: None
 
@@ -77,7 +79,7 @@ class Workers:
     def start(self) -> None:
         """Starts working, on tasks of the registered kinds."""
         self._end_watch = self._tasks.watch(self._look)
-        for repeated in (self._claims, self._leases, self._purges):
+        for repeated in (self._claims, self._leases, self._losses, self._purges):
             repeated.start()
 
     def stop(self, grace_s: float | None = None) -> None:
@@ -94,6 +96,7 @@ class Workers:
         self._holds.wait_until_none(self._settings.grace_s if grace_s is None else grace_s)
         self._holds.give_back()
         self._leases.close()
+        self._losses.close()
         self._purges.close()
 
     def _look(self, change: Change) -> None:
@@ -144,8 +147,7 @@ class Workers:
             else:
                 return
 
-    def _look_after_leases(self) -> None:
-        self._holds.renew()
+    def _end_lost(self) -> None:
         if not self._stopping.is_set():
             self._tasks.end_lost(self._works.keys())
 

@@ -285,6 +285,8 @@ class ModelProcess:
                 await self._load()
             except DomainError as error:
                 failure = error
+            except OSError as error:
+                failure = self._not_running(f"cannot be started: {error.strerror or error}")
             else:
                 self.restarts += 1
                 self._became_ready()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, case, delete, func, insert, literal, or_, select, true, update
+from sqlalchemy import Connection, RowMapping, and_, case, delete, func, insert, literal, or_, select, true, update
 
 from aip_filter import Field, Schema, side_table
 from servers.runtime.pages import Collection, read_page
@@ -100,9 +100,10 @@ def password_hash_of(connection: Connection, username: str) -> tuple[str, str | 
     return None if row is None else (row.id, row.password_hash)
 
 
-def write_password_hash(connection: Connection, user_id: str, password_hash: str) -> None:
-    """Replaces a password hash."""
-    connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
+def write_password_hash(connection: Connection, user_id: str, password_hash: str, *, instead_of: str | None = None) -> bool:
+    """Replaces a password hash, whatever it is or if it still is a certain one; returns whether it did."""
+    is_it = users.c.id == user_id if instead_of is None else and_(users.c.id == user_id, users.c.password_hash == instead_of)
+    return connection.execute(update(users).where(is_it).values(password_hash=password_hash)).rowcount == 1
 
 
 def write_login_time(connection: Connection, user_id: str, now: datetime) -> None:

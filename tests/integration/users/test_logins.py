@@ -50,6 +50,28 @@ def test_the_user_name_may_be_written_in_upper_case(domain: Domain) -> None:
     assert domain.logins.with_password(" Admin ", PASSWORD).access.text
 
 
+@pytest.mark.parametrize("way", ["login", "change"])
+def test_a_password_that_is_replaced_while_it_is_verified_opens_nothing(domain: Domain, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    ada = domain.accounts.create(NewUser("ada", password=PASSWORD))
+    verified, new = domain.logins._verified, "another password of ada"
+
+    def replaced_meanwhile(username: str, password: str) -> str | None:
+        found = verified(username, password)
+        monkeypatch.undo()
+        domain.accounts.set_password(ROOT, ada.id, new)
+        return found
+
+    monkeypatch.setattr(domain.logins, "_verified", replaced_meanwhile)
+    if way == "login":
+        with pytest.raises(InvalidCredentials):
+            domain.logins.with_password("ada", PASSWORD)
+    else:
+        with pytest.raises(WrongPassword):
+            domain.logins.change_password(caller_with(subject=ada.id), PASSWORD, "what the thief wants it to be")
+
+    assert domain.logins.with_password("ada", new).access.text
+
+
 def test_every_refusal_reads_the_same(domain: Domain) -> None:
     domain.accounts.create(NewUser("off", password=PASSWORD, is_disabled=True))
     domain.accounts.create(NewUser("keyless"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -67,6 +67,16 @@ def test_what_is_due_comes_in_the_order_of_waiting(stored: ServedFeatures) -> No
         write(stored.engine, partial(stored.states.schedule, view_version_id=view.id, next_time=next_time))
     assert stored.states.due(NOW + 2 * HOUR, 10) == [views[1].id, views[0].id]
     assert stored.states.due(NOW + 2 * HOUR, 1) == [views[1].id]
+
+
+def test_what_is_due_is_taken_by_one(stored: ServedFeatures) -> None:
+    view, never = stored.view({"age": "int8"}), stored.view({"age": "int8"})
+    write(stored.engine, partial(stored.states.schedule, view_version_id=view.id, next_time=NOW))
+
+    def take(view_id: str, now: datetime) -> bool:
+        return write(stored.engine, lambda c: stored.states.take_due(c, view_id, now, now + HOUR))
+
+    assert [take(view.id, NOW), take(view.id, NOW), take(never.id, NOW), take(view.id, NOW + HOUR)] == [True, False, False, True]
 
 
 def test_a_version_that_was_deleted_cannot_be_materialised(stored: ServedFeatures) -> None:

@@ -10,6 +10,7 @@ import pytest
 from mlops.processing.v1 import pipeline_pb2 as pipeline_pb
 from mlops.processing.v1 import processing_job_pb2 as job_pb
 
+from servers.processing.jobs.jobs import Processing
 from tests.integration.processing.pipelines.piped import APPEND, DISCARD_ROW, FULL, INCREMENTAL, SUCCEEDED, UPSERT, Piped
 
 BY_CARRIER = "SELECT carrier, count(*) AS flights, avg(delay) AS delay FROM flights GROUP BY carrier"
@@ -89,6 +90,25 @@ def test_the_first_run_computes_everything_and_the_next_ones_only_what_is_touche
 
     stands = pipes.get(case.name)
     assert (stands.run_version, dict(stands.input_versions), stands.running_job_id) == (1, {"flights": 3}, "")
+
+
+def test_a_run_that_is_overtaken_while_it_is_checked_looks_at_its_inputs_again(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.run()
+    checked = Processing._checked
+
+    def overtaken(self: Processing, *arguments: Any) -> Any:
+        pinned = checked(self, *arguments)
+        monkeypatch.undo()
+        case.pipes.write(case.given, flights((6, "AA", 7.0)), APPEND)
+        case.run()
+        return pinned
+
+    monkeypatch.setattr(Processing, "_checked", overtaken)
+    assert case.run() == (INCREMENTAL, "", 0, 0)
+
+    assert dict(case.pipes.get(case.name).input_versions) == {"flights": 2}
+    assert {"carrier": "AA", "flights": 2, "delay": 20.0} in case.rows()
+    case.check()
 
 
 def test_where_nothing_changed_nothing_is_written(case: Case) -> None:

@@ -28,7 +28,7 @@ from servers.processing.records import Job, NewJob, OutputState
 from servers.processing.settings import ProcessingSettings
 from servers.processing.store import Attempt, Jobs, Logs, open_store
 from servers.runtime.peers import open_channel
-from servers.runtime.work import LeaseLost, NewTask, TaskTable
+from servers.runtime.work import Cancelled, LeaseLost, NewTask, TaskTable
 from sql_engine import write
 from tests.integration.client.cutting_proxy import CuttingProxy
 from tests.integration.ingestion.server.places import S3Place
@@ -103,7 +103,7 @@ class Bench:
     def attempt(self, job_id: str, stop_at: int = 0) -> list[OutputState]:
         """One attempt, which may be killed."""
         points, attempt = Points(stop_at), Attempt(job_id, str(uuid.uuid4()))
-        self.jobs.begin(attempt, datetime.now(UTC))
+        self.jobs.begin(attempt, datetime.now(UTC), lambda _connection: None)
         job = self.jobs.work_of(job_id)
         log = JobLog(job_id, Logs(self.engine, 100), lambda: datetime.now(UTC))
         peer, jobs = points.around(self.peer, "upload", "ingest"), points.around(self.jobs, "record_output")
@@ -148,7 +148,7 @@ def test_rows_that_another_attempt_has_sent_twice_are_written_once(bench: Bench)
     with pytest.raises(Killed):
         bench.attempt(job.id, 10)  # The first output is taken, and nobody has kept that.
     attempt = Attempt(job.id, "mine")
-    bench.jobs.begin(attempt, datetime.now(UTC))
+    bench.jobs.begin(attempt, datetime.now(UTC), lambda _connection: None)
     (first, _) = bench.jobs.work_of(job.id).outputs
     assert (first.ingestion_id, first.upload_id != "") == ("", True)
     bench.jobs.record_output(attempt, 0, replace(first, upload_id=""))
@@ -159,6 +159,34 @@ def test_rows_that_another_attempt_has_sent_twice_are_written_once(bench: Bench)
     assert [len(bench.server.rows(output.dataset)) for output in outputs] == [2, 2]
     with pytest.raises(LeaseLost):
         bench.jobs.record_output(attempt, 0, first)
+
+
+def test_what_was_begun_when_the_job_was_cancelled_is_known_to_it(bench: Bench) -> None:
+    job, calls = bench.new_job(), list[str]()
+    attempt = Attempt(job.id, "mine")
+    bench.jobs.begin(attempt, datetime.now(UTC), lambda _connection: None)
+    ingest = bench.peer.ingest
+
+    def left_at_once(*arguments: Any) -> str:
+        """As if the job had been cancelled while the call was under way, which goes on."""
+        calls.append(ingest(*arguments))
+        if len(calls) == 1:
+            raise Cancelled
+        return calls[-1]
+
+    bench.peer.ingest = left_at_once  # type: ignore[method-assign]
+    log = JobLog(job.id, Logs(bench.engine, 100), lambda: datetime.now(UTC))
+    writer = OutputWriter(bench.peer, bench.jobs, attempt, bench.jobs.work_of(job.id), log, lambda: None)
+    writer.send({"s": {"rows": 2, "file": str(bench.file)}})
+
+    with pytest.raises(Cancelled):
+        writer.write(lambda: None)
+
+    first, second = bench.jobs.work_of(job.id).outputs
+    assert (calls, second.ingestion_id) == ([first.ingestion_id] * 2, "")
+    stopped = bench.server.ingestion.ended(first.ingestion_id)
+    assert first.is_written == (stopped.state == job_pb2.JOB_STATE_SUCCEEDED)
+    assert bench.server.ingestion.exists(first.dataset) == first.is_written
 
 
 def test_rows_that_were_sent_and_are_gone_are_computed_again(bench: Bench) -> None:

@@ -10,11 +10,12 @@ from mlops.common.v1 import job_pb2
 from mlops.processing.v1.processing_job_pb2 import ProcessingJob
 
 from servers.features.jobs.computations import Computations, request_id_of
-from servers.features.jobs.errors import ComputationCancelled, ComputationFailed
+from servers.features.jobs.errors import ComputationCancelled, ComputationFailed, FeatureJobTimedOut
 from servers.features.jobs.working import may_pass
 from servers.features.peers.processing_peer import ProcessingPeer
 from servers.runtime.data_process.errors import DataProcessDied, DataProcessOutOfMemory, OperationFailed
 from servers.runtime.errors import DomainError, InvalidArgument, Unavailable
+from servers.runtime.work import Cancelled
 
 
 class Peer:
@@ -22,6 +23,10 @@ class Peer:
 
     def __init__(self, *states: str) -> None:
         self._states = iter(states)
+        self.cancelled: list[str] = []
+
+    def cancel(self, project: str, job_id: str) -> None:
+        self.cancelled.append(job_id)
 
     def job(self, project: str, job_id: str, check: object) -> ProcessingJob:
         state: Any = job_pb2.JobState.Value(f"JOB_STATE_{next(self._states)}")
@@ -53,6 +58,22 @@ def test_a_job_that_failed_is_not_looked_at_again_whatever_its_reason() -> None:
 
     assert not may_pass(failed.value)
     assert not may_pass(cancelled.value)
+
+
+@pytest.mark.parametrize("error", [Cancelled("x"), FeatureJobTimedOut(1)])
+def test_a_job_that_is_begun_when_nobody_wants_it_any_more_is_cancelled(error: Exception) -> None:
+    peer, asked = Peer(), list[object]()
+
+    def begin(check: object) -> ProcessingJob:
+        asked.append(check)
+        if check is not None:
+            raise error
+        return ProcessingJob(id="job")
+
+    with pytest.raises(type(error)):
+        Computations(cast("ProcessingPeer", peer)).begun("default", begin, lambda: None)
+
+    assert (len(asked), peer.cancelled) == (2, ["job"])
 
 
 def test_what_may_pass_is_taken_again() -> None:
