@@ -18,8 +18,7 @@ from tests.real_servers.mariadb import MariadbServer, mariadb_server
 # Tests that import ONNX Runtime themselves report to its makers no more than the servers do.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# A busy machine is not a bug: no example has a time limit. Hanging ones meet the timeout of the whole test.
-# A machine that is busy makes values slowly, which says nothing of the strategy.
+# A busy machine is not a bug: no example has a time limit, and none to be drawn. Hanging ones meet the timeout of the whole test.
 settings.register_profile("mlmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mlmesh")
 

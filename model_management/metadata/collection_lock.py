@@ -42,15 +42,29 @@ def database_lock(engine: Engine, *, exclusive: bool) -> Iterator[None]:
             os.close(descriptor)
     elif engine.dialect.name == "postgresql":
         function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-        with _PLACES, engine.begin() as connection:
+        with _place(), engine.begin() as connection:
             connection.execute(text(f"SELECT {function}(hashtext('registry.collection'), hashtext(current_schema()))"))
             yield
     else:
         name = {"name": f"registry-{hashlib.sha256(str(engine.url.database).encode()).hexdigest()[:32]}"}
-        with _PLACES, engine.connect() as connection:
+        with _place(), engine.connect() as connection:
             if connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), {**name, "seconds": WAIT_S}).scalar() != 1:
-                raise MetadataUnavailable(f"garbage collection has been running for {WAIT_S} s; try again later")
+                raise _not_free()
             try:
                 yield
             finally:
                 connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    if not _PLACES.acquire(timeout=WAIT_S):
+        raise _not_free()
+    try:
+        yield
+    finally:
+        _PLACES.release()
+
+
+def _not_free() -> MetadataUnavailable:
+    return MetadataUnavailable(f"garbage collection has been running for {WAIT_S} s; try again later")

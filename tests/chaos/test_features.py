@@ -179,7 +179,7 @@ def test_jobs_end_and_answered_pushes_are_there_once_whatever_dies(mesh: WholeMe
     assert offline == {request_id: len(rows) for request_id, rows in pushed.items()}
     assert pushed
     assert {(each["view"], each["mode"]) for each in done} >= {("live", FULL), ("base", FULL)}, "both kinds of views were made anew"
-    eventually(lambda: not orphans_of(mesh, "features.data_process"))
+    assert not orphans_of(mesh, "features.data_process")
 
 
 def test_of_pushes_at_the_same_time_the_newest_stays_in_whatever_order_they_come(mesh: WholeMesh) -> None:

@@ -90,7 +90,7 @@ def test_every_job_ends_and_writes_once(mesh: WholeMesh) -> None:
             for output, count in zip(job["outputs"], (ROWS, ROWS // 2), strict=True):
                 dataset = client.get(f"/api/v1/datasets/{output['dataset']}").json()
                 assert (dataset["version"], dataset["row_count"]) == ("1", str(count)), (job, dataset)
-    eventually(lambda: not orphans_of(mesh, "job_process"))
+    assert not orphans_of(mesh, "job_process")
 
 
 def http(mesh: WholeMesh) -> httpx.Client:

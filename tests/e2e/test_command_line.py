@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import httpx
 
-from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import Iris, WholeMesh, run_mlmesh
 
 
@@ -36,13 +34,9 @@ def test_the_shown_password_logs_in(mesh: WholeMesh) -> None:
 
 
 def test_status_says_that_everything_is_healthy(mesh: WholeMesh) -> None:
-    def healthy() -> dict[str, Any] | None:
-        """A server that was asleep for as long as it is waited for is away until it is asked again."""
-        done = run_mlmesh("status", "--json", "--data-dir", str(mesh.data_dir))
-        status: dict[str, Any] = json.loads(done.stdout)
-        return status if (done.returncode, status["state"]) == (0, "healthy") else None
-
-    status = eventually(healthy, timeout_s=60)
+    status = mlmesh_json(mesh, "status")
+    assert isinstance(status, dict)
+    assert status["state"] == "healthy"
     assert [process["name"] for process in status["processes"]] == ["control", "serving", "serving-2", "gateway", "envoy"]
     assert {component["component"] for component in status["components"]} >= {
         "users",

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import run_mlmesh
 
 
@@ -16,5 +15,5 @@ def test_the_demo_serves_what_it_trained_and_leaves_nothing_running(tmp_path: Pa
     assert "both equal ONNX Runtime in this process bit for bit" in done.stdout
     roc_auc = float(done.stdout.split("ROC AUC ")[1].split()[0])
     assert roc_auc > 0.85
-    # A process whose parent has gone is killed by the kernel, which may take a moment.
-    eventually(lambda: not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or ())])
+    left = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(process.info["cmdline"] or ())]
+    assert not left

@@ -194,7 +194,6 @@ def test_a_revoked_key_ends_within_five_seconds_with_every_token_made_from_it(me
         for headers in credentials:
             assert mesh.request("GET", "/api/v1/models", token=None, headers=headers).status_code == 200
         admin.users.revoke_api_key(created.api_key.id)
-    # That it takes two seconds and no more is set (see `key_refresh_interval_s`); a busy machine may add some of its own.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 5
     while any(mesh.request("GET", "/api/v1/models", token=None, headers=headers).status_code != 401 for headers in credentials):
         assert time.monotonic() < deadline, "a revoked key or its token still works"

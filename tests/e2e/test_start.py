@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import stat
-from typing import Any
 
 import psutil
 
-from tests.integration.runtime.waiting import eventually
 from tests.whole_mesh import WholeMesh, run_mlmesh
 
 MAX_IDLE_BYTES = 500_000_000
@@ -31,15 +29,11 @@ def test_secrets_are_for_their_owner_only(mesh: WholeMesh) -> None:
 
 
 def test_status_says_that_every_component_is_healthy(mesh: WholeMesh) -> None:
-    def healthy() -> Any:
-        """A server that was asleep for as long as it is waited for is away until it is asked again."""
-        body = mesh.request("GET", "/api/v1/health", token=None).json()
-        return body if body["state"] == "HEALTH_STATE_HEALTHY" else None
-
-    body = eventually(healthy, timeout_s=60)
+    body = mesh.request("GET", "/api/v1/health", token=None).json()
+    assert body["state"] == "HEALTH_STATE_HEALTHY", body
     components = {component["component"] for component in body["components"]}
     assert components == {"features", "gateway", "ingestion", "processing", "registry", "serving", "system", "users"}
-    eventually(lambda: run_mlmesh("status", "--data-dir", str(mesh.data_dir)).returncode == 0, timeout_s=60)
+    assert run_mlmesh("status", "--data-dir", str(mesh.data_dir)).returncode == 0
 
 
 def test_metrics_cover_every_component_and_envoy(mesh: WholeMesh) -> None:

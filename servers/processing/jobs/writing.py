@@ -156,16 +156,17 @@ class OutputWriter:
 
     def _begun(self, index: int, output: JobOutput) -> str:
         try:
-            return self._taken(index, output, self._check)
+            return self._asked_for(index, output, self._check)
         except (Cancelled, JobTimedOut):
             # The call goes on without this thread; by its request id the ingestion is known that it begins.
             with suppress(DomainError):
-                ingestion_id = self._taken(index, output, _Patience(_STOP_PATIENCE_S).check)
+                ingestion_id = self._asked_for(index, output, _Patience(_STOP_PATIENCE_S).check)
                 self._keep(index, ingestion_id=ingestion_id)
                 self._stop(index, ingestion_id)
             raise
 
-    def _taken(self, index: int, output: JobOutput, check: Check) -> str:
+    def _asked_for(self, index: int, output: JobOutput, check: Check) -> str:
+        """Asks for the ingestion of an output, and returns its id; for the same one, however often."""
         state = self._states[index]
         request_id = str(uuid.uuid5(_NAMESPACE, f"{self._job.id}/{output.dataset}/{state.round}"))
         try:

@@ -40,4 +40,4 @@ def test_a_mesh_in_the_foreground_says_where_it_is_and_stops_at_ctrl_c() -> None
                 assert mesh.wait(timeout=60) == 0
             finally:
                 mesh.kill()  # or leaving the block would wait for a mesh that goes on
-    assert psutil.wait_procs(processes, timeout=60)[1] == []
+    assert psutil.wait_procs(processes, timeout=10)[1] == []

@@ -182,14 +182,11 @@ def test_limits_count_calls_of_bytes(has_lanes: bool) -> None:
         gateway = GatewayUnderTest(folder, has_lanes=has_lanes, rate_limits={"PREDICT": {"per_second": 1, "burst": 3}})
         try:
             gateway.start()
-            answers: list[httpx.Response] = []
-            # Where calls take long, the bucket fills meanwhile.
-            while len(answers) < 100 and (not answers or answers[-1].status_code != 429):
-                answers.append(gateway.client.post(PREDICT_URL, headers=gateway.auth, content=b"{}"))
+            answers = [gateway.client.post(PREDICT_URL, headers=gateway.auth, content=b"{}") for _ in range(8)]
         finally:
             gateway.stop()
 
-    assert by_status(answers[:3]) == {200: 3}
+    assert by_status(answers)[429] >= 4
     assert (answers[-1].json()["code"], _reason(answers[-1])) == (8, "RATE_LIMITED")
     assert answers[-1].headers["retry-after"] == "1"
 

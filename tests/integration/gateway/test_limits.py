@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -37,24 +35,15 @@ def strict(has_lanes: bool) -> Iterator[GatewayUnderTest]:
             gateway.stop()
 
 
-def _until_refused(ask: Callable[[], httpx.Response]) -> tuple[list[httpx.Response], int]:
-    """Answers up to the first refusal, and how many may have been granted: where they take long, the bucket fills meanwhile."""
-    begun = time.monotonic()
-    answers = [ask()]
-    while answers[-1].status_code != 429 and len(answers) < 100:
-        answers.append(ask())
-    return answers, SLOW["burst"] + 1 + int((time.monotonic() - begun) * SLOW["per_second"])
-
-
 def test_a_caller_over_the_limit_gets_429_and_others_do_not(strict: GatewayUnderTest) -> None:
     ada, bob = bearer(strict.keys.token("ada")), bearer(strict.keys.token("bob"))
 
-    answers, most = _until_refused(lambda: strict.client.get("/api/v1/models/m", headers=ada))
+    answers = [strict.client.get("/api/v1/models/m", headers=ada) for _ in range(8)]
     of_bob = strict.client.get("/api/v1/models/m", headers=bob)
 
     counts = by_status(answers)
-    assert set(counts) == {200, 429}
-    assert SLOW["burst"] <= counts[200] <= most
+    assert 3 <= counts[200] <= 4
+    assert counts[429] >= 4
     assert of_bob.status_code == 200
     refused = answers[-1]
     assert refused.headers["retry-after"] == "1"
@@ -77,18 +66,14 @@ def test_other_rate_classes_have_buckets_of_their_own(strict: GatewayUnderTest) 
     dan = bearer(strict.keys.token("dan"))
     wait_until(lambda: strict.client.get("/api/v1/models/m", headers=dan).status_code == 429)
 
-    # Not one of WRITE, whose time limit here is so short that a busy machine may exceed it.
-    assert strict.client.post("/api/v1/models/m/predict", headers=dan, json={}).status_code == 200
+    assert strict.client.post("/api/v1/models", headers=dan, json={"name": "m"}).status_code == 200
 
 
 def test_logins_are_limited_by_address_whoever_they_claim_to_be(strict: GatewayUnderTest) -> None:
-    numbers = itertools.count()
-    answers, most = _until_refused(
-        lambda: strict.client.post("/api/v1/auth/login", json={"username": f"user{next(numbers)}", "password": "guess"})
-    )
+    answers = [strict.client.post("/api/v1/auth/login", json={"username": f"user{number}", "password": "guess"}) for number in range(8)]
 
-    assert answers[-1].status_code == 429
-    assert len(strict.components["users"].calls("/mlops.users.v1.UserService/Login")) <= most
+    assert by_status(answers)[429] >= 4
+    assert len(strict.components["users"].calls("/mlops.users.v1.UserService/Login")) <= 4
 
 
 def test_a_grpc_caller_over_the_limit_gets_resource_exhausted(strict: GatewayUnderTest) -> None:
@@ -96,8 +81,7 @@ def test_a_grpc_caller_over_the_limit_gets_resource_exhausted(strict: GatewayUnd
     codes = []
     with strict.channel() as channel:
         call = channel.unary_unary(GET_MODEL, pb.GetModelRequest.SerializeToString, model_pb2.Model.FromString)
-        # Where calls take long, the bucket fills meanwhile.
-        while not codes or (codes[-1] is grpc.StatusCode.OK and len(codes) < 100):
+        for _ in range(8):
             try:
                 call(pb.GetModelRequest(name="m"), metadata=token)
                 codes.append(grpc.StatusCode.OK)
@@ -110,7 +94,7 @@ def test_a_grpc_caller_over_the_limit_gets_resource_exhausted(strict: GatewayUnd
 
 def test_headers_that_do_not_come_end_the_connection(strict: GatewayUnderTest) -> None:
     with socket.create_connection(("127.0.0.1", strict.settings.port)) as slow:
-        slow.settimeout(60)
+        slow.settimeout(5)
         slow.sendall(b"GET /api/v1/health HTTP/1.1\r\nhost: x\r\n")
         answer = slow.recv(65536)
 
@@ -121,7 +105,7 @@ def test_headers_that_do_not_come_end_the_connection(strict: GatewayUnderTest) -
 def test_a_body_that_does_not_come_ends_the_request(strict: GatewayUnderTest) -> None:
     token = strict.keys.token("fay")
     with socket.create_connection(("127.0.0.1", strict.settings.port)) as slow:
-        slow.settimeout(60)
+        slow.settimeout(5)
         head = f"POST /api/v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n"
         slow.sendall(f"{head}content-length: 100\r\n\r\n{{".encode())
         answer = slow.recv(65536)
@@ -159,19 +143,19 @@ def test_calls_over_the_circuit_breaker_are_refused_at_once(has_lanes: bool) -> 
 
             def create(request: Any, context: Any) -> model_pb2.Model | None:
                 arrived.release()
-                return model_pb2.Model() if release.wait(60) else None
+                return model_pb2.Model() if release.wait(20) else None
 
             gateway.answer("registry", CREATE_MODEL, create)
             answers: list[httpx.Response] = []
 
             def ask() -> None:
-                answers.append(httpx.post(f"{gateway.url}/api/v1/models", headers=gateway.auth, json={}, timeout=60, trust_env=False))
+                answers.append(httpx.post(f"{gateway.url}/api/v1/models", headers=gateway.auth, json={}, timeout=20, trust_env=False))
 
             threads = [threading.Thread(target=ask) for _ in range(6)]
             # Requests wait for a connection that is being made, too: those that may be under way have to be before others come.
             for thread in threads[:2]:
                 thread.start()
-            assert all(arrived.acquire(timeout=60) for _ in range(2))
+            assert all(arrived.acquire(timeout=20) for _ in range(2))
             for thread in threads[2:]:
                 thread.start()
             # HTTP/1.1 has as many requests that wait for a connection besides.

@@ -186,7 +186,7 @@ def test_sigterm_stops_the_process_soon_also_while_envoy_is_connected() -> None:
 
             process.terminate()
 
-            assert process.wait(60) == 0
+            assert process.wait(3) == 0
             assert not mesh.settings.edge_socket.exists()
             assert envoy.admin.is_ready()
         finally:

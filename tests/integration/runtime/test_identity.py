@@ -47,7 +47,7 @@ def test_a_revoked_session_is_refused_within_a_refresh(behind_users: Any, pb: An
             return True
         return False
 
-    eventually(is_refused)
+    eventually(is_refused, 5)
     assert refused(lambda: behind_users.WhoAmI(pb.WhoAmIRequest(), metadata=metadata)).reason == "TOKEN_REVOKED"
     assert behind_users.WhoAmI(pb.WhoAmIRequest(), metadata=bearer(sid="another")).subject == "ada"
 
@@ -67,7 +67,7 @@ def test_tokens_of_a_withdrawn_key_are_refused(
             return True
         return False
 
-    eventually(is_refused)
+    eventually(is_refused, 5)
     assert refused(lambda: behind_users.WhoAmI(pb.WhoAmIRequest(), metadata=metadata)).reason == "TOKEN_SIGNATURE"
 
 

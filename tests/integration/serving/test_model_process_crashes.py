@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -404,6 +405,31 @@ def test_a_process_that_the_kernel_kills_for_memory_is_told_as_such(run, scripte
             await soon(process.run(X))
 
         assert str(process.last_exit) == "was killed by the kernel because memory ran out (SIGKILL)"
+        await soon(process.close())
+
+    run(scenario())
+
+
+def test_a_model_is_started_again_once_the_disk_has_room_for_it(run, scripted):
+    script = scripted("serves")
+
+    async def scenario() -> None:
+        process = script.process()
+        await soon(process.start())
+        load, attempts = process._load, []
+
+        async def full_at_first() -> None:
+            attempts.append(1)
+            if len(attempts) == 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            await load()
+
+        process._load = full_at_first
+        os.kill(process.pid, signal.SIGKILL)
+
+        await until(lambda: process.restarts == 1)
+        assert (process.phase, len(attempts)) == (Phase.READY, 2)
+        await soon(process.run(X))
         await soon(process.close())
 
     run(scenario())

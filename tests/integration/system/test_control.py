@@ -41,7 +41,7 @@ def control(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_one_process_serves_all_three_and_ends_on_sigterm(control, folder):
     states: dict[str, int] = {}
-    pause, deadline = threading.Event(), time.monotonic() + 120
+    pause, deadline = threading.Event(), time.monotonic() + 60
     with grpc.insecure_channel(f"unix:{folder}/system.sock") as channel:
         stub = SystemMonitorServiceStub(channel)
         while set(states.values()) != {component_service_pb2.HEALTH_STATE_HEALTHY}:
@@ -54,4 +54,4 @@ def test_one_process_serves_all_three_and_ends_on_sigterm(control, folder):
     control.send_signal(signal.SIGTERM)
 
     assert sorted(states) == sorted(COMPONENTS)
-    assert control.wait(60) == 0
+    assert control.wait(20) == 0

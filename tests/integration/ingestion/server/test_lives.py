@@ -152,9 +152,6 @@ def test_a_dataset_that_is_deleted_while_it_is_written_is_whole_or_gone(server: 
                 server.stub.DeleteDataset(pb.DeleteDatasetRequest(name=dataset))
             except grpc.RpcError as error:
                 answers[error.code()] += 1
-                if error.code() is grpc.StatusCode.UNAVAILABLE:
-                    # It took too long to wait for, and is still to come: another one might delete what is looked at later.
-                    break
             else:
                 answers[grpc.StatusCode.OK] += 1
         return answers
@@ -168,9 +165,7 @@ def test_a_dataset_that_is_deleted_while_it_is_written_is_whole_or_gone(server: 
         answers = deleting.result()
 
     assert [each.state for each in ended] == [JOB_STATE_SUCCEEDED] * 12, ended
-    assert answers[grpc.StatusCode.OK] + answers[grpc.StatusCode.UNAVAILABLE] > 0
-    if answers[grpc.StatusCode.UNAVAILABLE]:
-        eventually(lambda: not server.exists(dataset), PATIENCE_S)
+    assert answers[grpc.StatusCode.OK] > 0
     assert answers.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE}
     if server.exists(dataset):
         found = rows_of(server.place.table(dataset))

@@ -23,7 +23,7 @@ from servers.ingestion.settings import IngestionSettings
 from servers.ingestion.store import open_store
 from servers.ingestion.streams.errors import StreamInterrupted
 from servers.ingestion.streams.right_to_write import RightsToWrite
-from servers.runtime.work import TaskTable
+from servers.runtime.work import TaskState, TaskTable
 from tests.integration.ingestion.server.places import FolderPlace, S3Place, rows_of
 from tests.integration.ingestion.server.served import PATIENCE_S, Mesh, ServedIngestion, bearing, served
 from tests.integration.ingestion.streams.opened import OpenStream, Streams, batch, ndjson, reason_of, stream_threads, streams_of
@@ -320,6 +320,25 @@ class TestEnds:
                 right.check_lease()
         engine.dispose()
 
+    def test_the_right_of_a_stream_is_its_own_also_after_a_claim_that_failed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        engine = open_store(IngestionSettings(data_dir=tmp_path))
+        tasks = TaskTable(engine)
+        rights, claim = RightsToWrite(engine, tasks), tasks.claim
+
+        def away(*_arguments: object, **_named: object) -> None:
+            raise ConnectionResetError
+
+        monkeypatch.setattr(tasks, "claim", away)
+        with pytest.raises(ConnectionResetError), rights.taken("default", "a", "p", lambda: None):
+            pass
+        monkeypatch.setattr(tasks, "claim", claim)
+
+        with rights.taken("default", "b", "q", lambda: None):
+            running = [task.payload for task in tasks.find() if task.state is TaskState.RUNNING]
+        engine.dispose()
+
+        assert running == [{"project": "default", "dataset": "b", "producer": "q"}]
+
 
 class TestColumns:
     def test_a_stream_that_was_opened_before_a_column_was_renamed_does_not_bring_it_back(self, server: ServedIngestion, mesh: Mesh) -> None:
@@ -371,8 +390,7 @@ class TestDeletions:
                         sequence += 1
                         stream.send(batch(sequence, ndjson({"id": sequence, "producer": producer})))
                         if reason := _reason_unless_acknowledged(stream):
-                            # A machine that stands still for as long as the right to write lasts interrupts a stream.
-                            if reason not in ("DATASET_BUSY", "STREAM_INTERRUPTED"):
+                            if reason != "DATASET_BUSY":
                                 broken.append(reason)
                             break
                 except grpc.RpcError as error:

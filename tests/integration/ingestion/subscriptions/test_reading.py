@@ -249,9 +249,7 @@ def test_messages_that_retention_took_stop_the_subscription_until_somebody_goes_
         assert error.reason == "KAFKA_MESSAGES_LOST"
         assert "10 to 29 of t/0" in error.message
         assert error.metadata == {"topic": "t", "partition": "0", "offset": "10", "oldest_offset": "30"}
-    # The consent is for the partitions that it gets first: it is not to lose them before it has written.
-    patient = {**broker.kafka.properties, "session.timeout.ms": "30000"}
-    with reading(processes, broker.kafka, is_started=True, accepts_loss=True, properties=patient):
+    with reading(processes, broker.kafka, is_started=True, accepts_loss=True):
         until_rows(tmp_path, 30)
     assert ids(tmp_path) == [*range(10), *range(30, 50)]
 

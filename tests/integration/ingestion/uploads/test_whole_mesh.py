@@ -109,7 +109,7 @@ def test_a_server_that_is_killed_meanwhile_goes_on_where_it_stood(mesh: WholeMes
         pid = mesh.pid("control")
         if told_after_kill is not None:
             told_after_kill.append(done)
-        elif done > total * 3 // 4 and pid is not None:
+        elif done > total // 2 and pid is not None:
             os.kill(pid, signal.SIGKILL)
             told_after_kill = []
 
@@ -130,8 +130,7 @@ def test_a_repeat_with_the_same_id_goes_on_with_what_broke_off_and_ingests_once(
         pass
 
     def give_up(_name: str, done: int, total: int) -> None:
-        # Far beyond what the way to a slow server may hold, which is lost.
-        if done > total * 3 // 4:
+        if done > total // 2:
             raise GivenUp
 
     offsets: list[int] = []
